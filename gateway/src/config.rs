@@ -1,0 +1,132 @@
+//! The node's configuration: one file, then the environment, then flags.
+//!
+//! Every module owns its own part (a `KEYS` table and a struct that is read from it); this file only sums the
+//! parts up. Nothing else in the gateway looks at a file or at the environment, and every error is reported at
+//! once, with the key, the value seen and what was expected.
+
+mod doc;
+mod key;
+mod layers;
+mod reader;
+mod value;
+
+use std::path::Path;
+
+pub use doc::markdown;
+pub use key::{Key, Kind};
+pub use layers::{Env, Layers, MapEnv, ProcessEnv};
+pub use reader::{Problem, Problems, Reader};
+
+use crate::{admin, app, auth, engine, http, policy, telemetry};
+
+/// Everything a node is told before it starts.
+#[derive(Debug)]
+pub struct Config {
+    /// Listeners, the policy's place and how to stop.
+    pub app: app::Config,
+    /// Who may connect.
+    pub auth: auth::Config,
+    /// The Socket.IO engine.
+    pub engine: engine::Config,
+    /// Browsers' origins.
+    pub http: http::Config,
+    /// The operations listener and its keys.
+    pub admin: admin::Config,
+    /// Logs.
+    pub telemetry: telemetry::Config,
+    /// The policy, loaded and checked.
+    pub policy: policy::Policy,
+}
+
+/// Every key there is, in the order of the reference.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    [app::KEYS, auth::KEYS, http::KEYS, admin::KEYS, telemetry::KEYS]
+        .into_iter()
+        .flatten()
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// All problems found, not only the first; unreadable files among them.
+    pub fn load(file: Option<&Path>, env: &dyn Env, flags: &[(&str, String)]) -> Result<Config, Problems> {
+        Self::from_layers(Layers::load(file, env, flags))
+    }
+
+    /// As [`Config::load`], from layers that were put together by the caller.
+    ///
+    /// # Errors
+    /// All problems found.
+    pub fn from_layers(layers: Layers) -> Result<Config, Problems> {
+        let mut reader = Reader::new(layers, keys().collect());
+        let app = app::Config::read(&mut reader);
+        let auth = auth::Config::read(&mut reader);
+        let engine = engine_config(&mut reader);
+        let http = http::Config::read(&mut reader);
+        let admin = admin::Config::read(&mut reader);
+        let telemetry = telemetry::Config::read(&mut reader);
+        let policy = policy::load(&mut reader);
+        match (reader.finish(), auth, policy) {
+            (Ok(()), Some(auth), Some(policy)) => Ok(Config {
+                app,
+                auth,
+                engine,
+                http,
+                admin,
+                telemetry,
+                policy,
+            }),
+            (Err(problems), ..) => Err(problems),
+            // A part that is missing without a problem would be a defect of that part; say so rather than panic.
+            (Ok(()), ..) => Err(Problems::single("the configuration is incomplete")),
+        }
+    }
+}
+
+/// The engine knows nothing of the gateway, so its configuration is translated here.
+fn engine_config(reader: &mut Reader) -> engine::Config {
+    let transports = reader.list(engine::TRANSPORTS);
+    let mut config = engine::Config {
+        ping_interval: reader.duration(engine::PING_INTERVAL),
+        ping_timeout: reader.duration(engine::PING_TIMEOUT),
+        path: reader.string(engine::PATH),
+        websocket: transports.iter().any(|t| t == "websocket"),
+        polling: transports.iter().any(|t| t == "polling"),
+        max_payload: reader.size(app::MAX_EVENT_BYTES),
+    };
+    if let Some(other) = transports
+        .iter()
+        .find(|t| !matches!(t.as_str(), "websocket" | "polling"))
+    {
+        reader.problem(engine::TRANSPORTS, other, "\"websocket\", \"polling\" or both");
+    } else if transports.is_empty() {
+        reader.problem(
+            engine::TRANSPORTS,
+            "[]",
+            "at least one of \"websocket\" and \"polling\"",
+        );
+    }
+    let path_ok = config.path.len() > 1
+        && config.path.starts_with('/')
+        && config
+            .path
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'{' | b'}'));
+    if !path_ok {
+        let seen = config.path.clone();
+        reader.problem(engine::PATH, &seen, "an absolute path such as /socket.io");
+    }
+    while config.path.len() > 1 && config.path.ends_with('/') {
+        config.path.pop();
+    }
+    for (key, value) in [
+        (engine::PING_INTERVAL, config.ping_interval),
+        (engine::PING_TIMEOUT, config.ping_timeout),
+    ] {
+        if value.is_zero() {
+            reader.problem(key, "0s", "a duration above zero");
+        }
+    }
+    config
+}

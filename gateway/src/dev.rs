@@ -1,0 +1,309 @@
+//! `serve --dev`: no configuration, no Redis, loopback only, and a page that shows everything at work.
+//!
+//! The page holds a token and an API key, so it is only given to browsers that asked for it by a loopback name:
+//! another site's name that was made to point here (DNS rebinding) gets nothing.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{
+    HeaderName, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    app::Extras,
+    auth::{Claims, Keys},
+    cli::{Failure, sign},
+    config::{Config, Layers},
+    policy::{BUILTIN, Policy},
+};
+
+const INDEX: &str = include_str!("dev/index.html");
+const STYLE: &str = include_str!("dev/style.css");
+const PAGE: &str = include_str!("dev/page.js");
+const CLIENT: &str = include_str!("dev/client.js");
+
+/// The official client and its hash, as its makers publish both.
+const CDN: &str = "https://cdn.socket.io/4.8.1/socket.io.min.js";
+const CDN_INTEGRITY: &str = "sha384-mkQ3/7FUtcGyoppY6bz/PORYoGqOl7/aSUMn2ymDOJcapfS6PHqxhRTMh1RR0Q6+";
+
+/// Long enough for a day at the keyboard.
+const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
+
+const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' https://cdn.socket.io; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self' ws: wss: http://127.0.0.1:* http://localhost:*; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What `--dev` made up, for the page and for the terminal.
+pub struct Dev {
+    listen: SocketAddr,
+    operations: SocketAddr,
+    token: String,
+    api_key: String,
+    page: Page,
+    bundle: Option<String>,
+}
+
+/// What the page is made of. Every load gets a token of its own: "reload the page" mends an expired one.
+#[derive(Clone)]
+struct Page {
+    secret: String,
+    claims: Map<String, Value>,
+    data: Map<String, Value>,
+}
+
+impl Dev {
+    /// Builds the configuration of a node that needs none.
+    ///
+    /// # Errors
+    /// When a file or the environment holds settings that a development node would weaken, when an address is not
+    /// on the loopback, or when the bundle cannot be read.
+    pub(crate) fn prepare(mut layers: Layers, bundle: Option<&Path>) -> Result<(Config, Dev), Failure> {
+        let weakened: Vec<&str> = layers.paths().filter(|path| is_production(path)).collect();
+        if !weakened.is_empty() {
+            return Err(Failure::usage(format!(
+                "--dev makes up its own keys and policy, but {} is configured; run without --dev, or without it",
+                weakened.join(", ")
+            )));
+        }
+        let secret = random()?;
+        let api_key = random()?;
+        layers.set_default("listen", "127.0.0.1:3000");
+        layers.set_default("policy", BUILTIN);
+        layers.set_default("auth.jwt.hmac_secret", &secret);
+        layers.set_default("api.keys", &api_key);
+        layers.set_default("log.level", "warn");
+        let config = Config::from_layers(layers)?;
+        let (listen, operations) = (config.app.listen, config.admin.listen);
+        for address in [listen, operations] {
+            if !address.ip().is_loopback() {
+                return Err(Failure::usage(format!(
+                    "--dev listens on the loopback only, and {address} is not on it; try 127.0.0.1:{}",
+                    address.port()
+                )));
+            }
+        }
+        let bundle = match bundle {
+            None => None,
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!(
+                    "--client-bundle {}: cannot be read: {error}",
+                    path.display()
+                ))
+            })?),
+        };
+        let page = Page {
+            secret,
+            claims: claims(),
+            data: data(&config, &api_key, bundle.is_some()),
+        };
+        let token = page.token()?;
+        Ok((
+            config,
+            Dev {
+                listen,
+                operations,
+                token,
+                api_key,
+                page,
+                bundle,
+            },
+        ))
+    }
+
+    /// What a node needs to serve the page.
+    pub(crate) fn extras(&self) -> Extras {
+        let port = self.listen.port();
+        Extras {
+            pages: self.pages(),
+            operations_origins: ["127.0.0.1", "localhost", "[::1]"]
+                .map(|h| format!("http://{h}:{port}"))
+                .into(),
+        }
+    }
+
+    /// What is printed when the node is there.
+    pub(crate) fn greeting(&self) -> String {
+        let Dev {
+            listen,
+            operations,
+            token,
+            api_key,
+            ..
+        } = self;
+        let envelope = r#"{"room":"user:demo","event":"hello","data":{"text":"Hello from the terminal"}}"#;
+        format!(
+            "\nRoomcast {version}, development mode: no Redis, loopback only, keys that end with this process\n\n  \
+               Page      http://{listen}/\n  \
+               API       http://{operations}/api/v1\n  \
+               Token     {token}\n  \
+               API key   {api_key}\n  \
+               Publish   curl -sS http://{operations}/api/v1/publish -H 'Authorization: Bearer {api_key}' \
+               -H 'Content-Type: application/json' -d '{envelope}'\n  \
+               or        roomcast publish --url http://{operations} --api-key {api_key} --room user:demo \
+               --event hello --data '{{\"text\":\"Hello from the terminal\"}}'\n\n\
+             Open the page, then paste the publish command into another terminal. Ctrl-C stops.\n",
+            version = env!("CARGO_PKG_VERSION"),
+        )
+    }
+
+    fn pages(&self) -> Router {
+        let page = self.page.clone();
+        let mut pages = Router::new()
+            .route("/", get(async move || page.html()))
+            .route(
+                "/dev/style.css",
+                get(async || answer("text/css; charset=utf-8", STYLE)),
+            )
+            .route(
+                "/dev/page.js",
+                get(async || answer("text/javascript; charset=utf-8", PAGE)),
+            )
+            .route(
+                "/dev/client.js",
+                get(async || answer("text/javascript; charset=utf-8", CLIENT)),
+            );
+        if let Some(bundle) = self.bundle.clone() {
+            pages = pages.route(
+                "/socket.io/socket.io.js",
+                get(async move || answer("text/javascript; charset=utf-8", bundle)),
+            );
+        }
+        pages.layer(middleware::from_fn(loopback_names_only))
+    }
+}
+
+/// Settings that `--dev` would replace by weaker ones.
+fn is_production(path: &str) -> bool {
+    path == "policy"
+        || ["auth.", "api.", "redis.", "cors.", "server."]
+            .iter()
+            .any(|s| path.starts_with(s))
+}
+
+fn claims() -> Map<String, Value> {
+    let claims = json!({
+        "sub": "demo",
+        "tenant_id": "acme",
+        "account_id": "acme-main",
+        "whatsapp_accounts": ["1", "2"],
+        "campaigns": ["spring"],
+        "contacts": ["*"],
+        "bots": ["helper"],
+    });
+    match claims {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+impl Page {
+    fn token(&self) -> Result<String, Failure> {
+        let keys = Keys::new(Some(&self.secret), None, &[]).map_err(Failure::usage)?;
+        sign(&keys, self.claims.clone(), TOKEN_LIFE, SystemTime::now())
+    }
+
+    fn html(&self) -> Response {
+        let Ok(token) = self.token() else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        let mut data = self.data.clone();
+        data.insert("token".to_owned(), token.into());
+        // Inside a script element only "<" could end it.
+        let data = Value::Object(data).to_string().replace('<', "\\u003c");
+        answer("text/html; charset=utf-8", INDEX.replace("{{CONFIG}}", &data))
+    }
+}
+
+/// What the page is told, all but the token.
+fn data(config: &Config, api_key: &str, bundled: bool) -> Map<String, Value> {
+    let claims = Claims::unverified(Value::Object(claims()), 0);
+    let policy: &Policy = &config.policy;
+    let grants = policy.admit(&claims, &json!({}), SystemTime::now()).ok();
+    let rooms: Vec<&str> = grants.iter().flat_map(|g| &g.rooms).map(|r| r.as_str()).collect();
+    let subscribe: Vec<Value> = policy
+        .subscriptions()
+        .map(|(event, leave, room)| json!({"event": event, "leave": leave, "room": room}))
+        .collect();
+    let client = match bundled {
+        true => json!({"source": "bundle", "url": "/socket.io/socket.io.js", "integrity": null}),
+        false => json!({"source": "cdn", "url": CDN, "integrity": CDN_INTEGRITY}),
+    };
+    let operations = format!("http://{}", config.admin.listen);
+    let data = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "path": format!("{}/", config.engine.path),
+        "user": grants.as_ref().map(|g| g.identity.user.clone()),
+        "tenant": grants.as_ref().and_then(|g| g.identity.tenant.clone()),
+        "rooms": rooms,
+        "subscribe": subscribe,
+        "publishCommand": format!("roomcast publish --url {operations} --api-key {api_key}"),
+        "opsUrl": operations,
+        "apiKey": api_key,
+        "client": client,
+    });
+    match data {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn answer(kind: &'static str, body: impl IntoResponse) -> Response {
+    let headers: [(HeaderName, &str); 5] = [
+        (CONTENT_TYPE, kind),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, SECURITY_POLICY),
+        (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (http::header::REFERRER_POLICY, "no-referrer"),
+    ];
+    let mut response = body.into_response();
+    for (name, value) in headers {
+        response
+            .headers_mut()
+            .insert(name, http::HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn loopback_names_only(request: Request, next: Next) -> Response {
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or_default();
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    if matches!(name, "localhost" | "[::1]")
+        || name.parse().is_ok_and(|ip: std::net::Ipv4Addr| ip.is_loopback())
+    {
+        next.run(request).await
+    } else {
+        (
+            StatusCode::MISDIRECTED_REQUEST,
+            "open this page by http://127.0.0.1 or http://localhost\n",
+        )
+            .into_response()
+    }
+}
+
+fn random() -> Result<String, Failure> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::unavailable(format!("no random numbers: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}

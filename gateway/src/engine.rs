@@ -1,0 +1,184 @@
+//! The Socket.IO engine: bytes, packets, sockets and the rooms of this node. It knows neither tokens nor Redis
+//! nor what a room means, and imports nothing of the rest of the gateway.
+//!
+//! Two traits point outwards: [`Application`] decides about connections, [`Member`] is one connection's
+//! counterpart. [`Sockets`] points inwards: everything the rest may do with sockets. The implementation behind
+//! it is stock socketioxide for now; the seam is what the gateway's own engine has to fit.
+
+mod event;
+mod rooms;
+mod stock;
+mod stream;
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::request::Parts;
+use serde_json::Value;
+
+pub use event::{Event, Malformed};
+pub use stock::{Broadcast, Layer, Sockets, service};
+pub use stream::{Connections, Listener, Peer};
+
+/// Configuration keys of the engine, by name; the gateway's configuration reads them.
+pub const PING_INTERVAL: &str = "engine.ping_interval";
+/// See [`Config::ping_timeout`].
+pub const PING_TIMEOUT: &str = "engine.ping_timeout";
+/// See [`Config::websocket`] and [`Config::polling`].
+pub const TRANSPORTS: &str = "engine.transports";
+/// See [`Config::path`].
+pub const PATH: &str = "engine.path";
+
+/// How long one write to a client may make no progress before its connection is cut. Long enough for a phone in
+/// a tunnel, short enough that a peer that stopped reading does not stay in its rooms.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Settings of the protocol.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Time between two pings.
+    pub ping_interval: Duration,
+    /// How long a client may take to answer one.
+    pub ping_timeout: Duration,
+    /// The path of the endpoint, without a trailing slash.
+    pub path: String,
+    /// Whether the websocket transport is offered.
+    pub websocket: bool,
+    /// Whether the long-polling transport is offered.
+    pub polling: bool,
+    /// Bytes of one message from a client, at most.
+    pub max_payload: usize,
+}
+
+/// A connected socket, unique on this node while it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SocketId(stock::Id);
+
+impl std::fmt::Display for SocketId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a client says when it connects.
+#[derive(Debug)]
+pub struct Handshake<'a> {
+    /// The socket that it will be.
+    pub socket: SocketId,
+    /// The payload of the CONNECT packet; an empty object when there was none.
+    pub auth: Value,
+    /// The request that opened the session.
+    pub request: &'a Parts,
+    /// The other end of the TCP connection.
+    pub peer: Option<SocketAddr>,
+}
+
+/// Decides about connections.
+pub trait Application: Send + Sync + 'static {
+    /// A connection's counterpart.
+    type Member: Member;
+
+    /// Admits a client with the rooms that it is in from the start, or refuses it with a message. An admitted
+    /// member is told [`Member::gone`] exactly once, whatever happens afterwards.
+    fn connect(
+        &self,
+        handshake: Handshake<'_>,
+    ) -> impl Future<Output = Result<Admitted<Self::Member>, &'static str>> + Send;
+}
+
+/// A connection that was let in.
+#[derive(Debug)]
+pub struct Admitted<M> {
+    /// The counterpart.
+    pub member: Arc<M>,
+    /// The rooms; the client is in all of them before it sees `connect`.
+    pub rooms: Vec<Arc<str>>,
+}
+
+/// One connection's counterpart. Calls for one socket come one after the other, in the order of the client.
+pub trait Member: Send + Sync + 'static {
+    /// An event came in. Must not block: the connection's reader waits for it.
+    fn event(&self, event: Event<'_>, ack: Option<AckId>);
+    /// An event came in that cannot be read.
+    fn malformed(&self, problem: Malformed);
+    /// The connection is over.
+    fn gone(&self, reason: CloseReason);
+}
+
+/// The number under which a client waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AckId(i64);
+
+/// The arguments of an event or an ack: a JSON array as text, with Socket.IO placeholders for the attachments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// `["event",…]`, or `[…]` for an ack.
+    pub text: String,
+    /// The binary parts, in the order of their placeholders.
+    pub attachments: Vec<Bytes>,
+}
+
+impl Packet {
+    /// The bytes of text and attachments, without framing.
+    pub fn size(&self) -> usize {
+        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// Why a connection ended. The names are those of Socket.IO where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The connection was closed, by either side or by the network.
+    TransportClose,
+    /// The connection broke.
+    TransportError,
+    /// No answer to a ping in time.
+    PingTimeout,
+    /// The client sent what is no packet.
+    ParseError,
+    /// The client said goodbye to the namespace.
+    ClientDisconnect,
+    /// The server sent the client away.
+    ServerDisconnect,
+    /// The server closed the transport; the client comes back by itself.
+    ServerShutdown,
+    /// The connection ended between being admitted and being told so.
+    NeverConnected,
+}
+
+impl CloseReason {
+    /// All reasons.
+    pub const ALL: [CloseReason; 8] = [
+        CloseReason::TransportClose,
+        CloseReason::TransportError,
+        CloseReason::PingTimeout,
+        CloseReason::ParseError,
+        CloseReason::ClientDisconnect,
+        CloseReason::ServerDisconnect,
+        CloseReason::ServerShutdown,
+        CloseReason::NeverConnected,
+    ];
+
+    /// The label in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::TransportClose => "transport_close",
+            CloseReason::TransportError => "transport_error",
+            CloseReason::PingTimeout => "ping_timeout",
+            CloseReason::ParseError => "parse_error",
+            CloseReason::ClientDisconnect => "client_namespace_disconnect",
+            CloseReason::ServerDisconnect => "server_namespace_disconnect",
+            CloseReason::ServerShutdown => "server_shutting_down",
+            CloseReason::NeverConnected => "never_connected",
+        }
+    }
+}
+
+/// How many sockets use which transport.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transports {
+    /// Over a websocket.
+    pub websocket: usize,
+    /// By long polling.
+    pub polling: usize,
+}

@@ -1,0 +1,39 @@
+//! Roomcast's gateway: a Socket.IO server that nobody has to program.
+//!
+//! | File | Concept |
+//! |---|---|
+//! | `app` | the composition root: the only place that joins the parts, and the owner of all tasks |
+//! | `config` | one file, the environment, flags; all errors at once |
+//! | `http` | the public listener |
+//! | `admin`, `api` | the operations listener and the API for backends |
+//! | `engine` | Socket.IO itself, behind a seam |
+//! | `auth` | tokens to verified claims |
+//! | `policy` | claims to rooms, events to decisions |
+//! | `sessions`, `session` | who is let in; one client's life |
+//! | `delivery` | from the bus to the sockets |
+//! | `refusal` | everything a client can be refused with |
+//! | `drain` | stopping |
+//! | `dev` | `serve --dev`: the first minute |
+//! | `cli` | the command line |
+//! | `metrics`, `telemetry` | numbers and logs |
+//!
+//! `docs/architecture.md` says which of them may know which, and `docs/life-of-an-event.md` walks through them.
+
+pub mod admin;
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod dev;
+pub mod drain;
+pub mod engine;
+pub mod http;
+pub mod metrics;
+pub mod policy;
+mod query;
+pub mod refusal;
+pub mod session;
+pub mod sessions;
+pub mod telemetry;

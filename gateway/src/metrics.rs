@@ -1,0 +1,229 @@
+//! The node's metrics. Names and labels are part of the public interface; no label ever holds a room, a user or
+//! an event.
+//!
+//! Every node has a recorder of its own, so that several nodes in one process (tests) do not mix.
+
+use std::collections::HashMap;
+
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::{engine::CloseReason, refusal::Refusal};
+
+/// Seconds; from a hash in memory to a slow identity provider, and from a local publish to a bad day of Redis.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Handles to everything the gateway counts. Cheap to clone, cheap to use.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+    connections: [Gauge; 2],
+    users: Gauge,
+    rooms: Gauge,
+    handshakes: HashMap<&'static str, Counter>,
+    disconnects: HashMap<CloseReason, Counter>,
+    dropped: HashMap<Dropped, Counter>,
+    /// Duration of a CONNECT, from its packet to the decision.
+    pub handshake_duration: Histogram,
+    /// Events that clients sent.
+    pub events_in: Counter,
+    /// Events queued for clients, one for each recipient.
+    pub events_out: Counter,
+    /// Bytes of these, payload only.
+    pub bytes_out: Counter,
+    /// From the publication's entry into the cluster to the queues of the sockets.
+    pub delivery_latency: Histogram,
+    /// 1 while the node is being stopped.
+    pub draining: Gauge,
+    /// What `adapter-redis` counts.
+    pub bus: adapter_redis::Metrics,
+}
+
+/// Why something that arrived at the gateway went no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// A client's event that no rule names.
+    UnknownEvent,
+    /// A client's packet that is no event.
+    MalformedEvent,
+    /// A reply whose values could not be computed from what the client sent.
+    ReplyFailed,
+    /// An answer or event for one socket that was gone or full.
+    SocketGone,
+    /// An event for a socket whose queue was full.
+    SlowConsumer,
+    /// A publication for a namespace that does not exist.
+    UnknownNamespace,
+}
+
+impl Dropped {
+    const ALL: [Dropped; 6] = [
+        Dropped::UnknownEvent,
+        Dropped::MalformedEvent,
+        Dropped::ReplyFailed,
+        Dropped::SocketGone,
+        Dropped::SlowConsumer,
+        Dropped::UnknownNamespace,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Dropped::UnknownEvent => "unknown_event",
+            Dropped::MalformedEvent => "malformed_event",
+            Dropped::ReplyFailed => "reply_failed",
+            Dropped::SocketGone => "socket_gone",
+            Dropped::SlowConsumer => "slow_consumer",
+            Dropped::UnknownNamespace => "unknown_namespace",
+        }
+    }
+}
+
+/// Outcomes of handshakes beside the refusals.
+const ACCEPTED: &str = "accepted";
+/// Refused at the HTTP level while the node is being stopped.
+pub const DRAINING: &str = "draining";
+/// Refused at the HTTP level because of the browser's origin.
+pub const ORIGIN: &str = "origin";
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// Builds a recorder and registers everything on it.
+    ///
+    /// # Errors
+    /// Only when a bucket list is empty, which it is not.
+    pub fn new() -> Result<Metrics, BuildError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+            .build_recorder();
+        let handle = recorder.handle();
+        Ok(metrics::with_local_recorder(&recorder, || Self::register(handle)))
+    }
+
+    fn register(handle: PrometheusHandle) -> Metrics {
+        describe();
+        gauge!("roomcast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        let outcomes = [ACCEPTED, DRAINING, ORIGIN]
+            .into_iter()
+            .chain(Refusal::ALL.into_iter().map(Refusal::code));
+        Metrics {
+            handle,
+            connections: ["websocket", "polling"].map(|t| gauge!("roomcast_connections", "transport" => t)),
+            users: gauge!("roomcast_users"),
+            rooms: gauge!("roomcast_rooms"),
+            handshakes: outcomes
+                .map(|o| (o, counter!("roomcast_handshakes_total", "outcome" => o)))
+                .collect(),
+            disconnects: CloseReason::ALL
+                .map(|r| (r, counter!("roomcast_disconnects_total", "reason" => r.as_str())))
+                .into(),
+            dropped: Dropped::ALL
+                .map(|r| (r, counter!("roomcast_dropped_total", "reason" => r.as_str())))
+                .into(),
+            handshake_duration: histogram!("roomcast_handshake_duration_seconds"),
+            events_in: counter!("roomcast_events_in_total"),
+            events_out: counter!("roomcast_events_out_total"),
+            bytes_out: counter!("roomcast_bytes_out_total"),
+            delivery_latency: histogram!("roomcast_delivery_latency_seconds"),
+            draining: gauge!("roomcast_draining"),
+            bus: adapter_redis::Metrics::register(),
+        }
+    }
+
+    /// Counts a handshake that was let in.
+    pub fn accepted(&self) {
+        self.handshake(ACCEPTED);
+    }
+
+    /// Counts a handshake that was refused.
+    pub fn refused(&self, refusal: Refusal) {
+        self.handshake(refusal.code());
+    }
+
+    /// Counts a handshake by its outcome.
+    pub fn handshake(&self, outcome: &'static str) {
+        if let Some(counter) = self.handshakes.get(outcome) {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts a connection's end.
+    pub fn disconnected(&self, reason: CloseReason) {
+        if let Some(counter) = self.disconnects.get(&reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts what went no further.
+    pub fn dropped(&self, reason: Dropped, count: usize) {
+        if let Some(counter) = self.dropped.get(&reason) {
+            counter.increment(count as u64);
+        }
+    }
+
+    /// Sets what is counted only when somebody asks.
+    pub fn set_population(&self, transports: crate::engine::Transports, users: usize, rooms: usize) {
+        let [websocket, polling] = &self.connections;
+        websocket.set(transports.websocket as f64);
+        polling.set(transports.polling as f64);
+        self.users.set(users as f64);
+        self.rooms.set(rooms as f64);
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Moves histogram samples out of their buffers; to be called every few seconds.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("roomcast_build_info", "Version of the running gateway; always 1.");
+    describe_gauge!(
+        "roomcast_connections",
+        "Sockets connected to this node, by transport."
+    );
+    describe_gauge!(
+        "roomcast_users",
+        "Different users with at least one socket on this node."
+    );
+    describe_gauge!("roomcast_rooms", "Rooms with at least one socket on this node.");
+    describe_counter!(
+        "roomcast_handshakes_total",
+        "Handshakes by outcome: accepted, a refusal's code, or refused at the HTTP level."
+    );
+    describe_histogram!(
+        "roomcast_handshake_duration_seconds",
+        Unit::Seconds,
+        "From a CONNECT packet to its decision; HTTP and network are not counted."
+    );
+    describe_counter!("roomcast_disconnects_total", "Sockets that went away, by reason.");
+    describe_counter!("roomcast_events_in_total", "Events that clients sent.");
+    describe_counter!(
+        "roomcast_events_out_total",
+        "Events queued for sockets, one for each recipient."
+    );
+    describe_counter!(
+        "roomcast_bytes_out_total",
+        Unit::Bytes,
+        "Bytes of these events, without framing."
+    );
+    describe_histogram!(
+        "roomcast_delivery_latency_seconds",
+        Unit::Seconds,
+        "From a publication's entry into the cluster to the queues of this node's sockets; once for each publication."
+    );
+    // roomcast_dropped_total is described by adapter-redis, which counts most of its reasons.
+    describe_gauge!("roomcast_draining", "1 while this node is being stopped.");
+}

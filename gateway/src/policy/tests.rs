@@ -1,0 +1,378 @@
+//! The policy as tables: who gets which rooms, which events mean what, which files are refused.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_800_000_000_123)
+}
+
+fn crm() -> Policy {
+    Policy::parse(WHATSAPP_CRM).unwrap()
+}
+
+fn rooms(policy: &Policy, claims: Value, query: Value) -> Result<Vec<String>, Refusal> {
+    let grants = policy.admit(&Claims::unverified(claims, 0), &query, now())?;
+    Ok(grants.rooms.iter().map(|r| r.as_str().to_owned()).collect())
+}
+
+fn enter(policy: &Policy, event: &str, argument: Value, claims: &Value) -> Result<String, Refusal> {
+    let identity = Identity {
+        user: "42".into(),
+        tenant: None,
+    };
+    match policy.rule(event) {
+        Some(Rule::Subscribe(rule)) => rule
+            .enter(&argument, claims, &identity, now())
+            .map(|r| r.as_str().to_owned()),
+        other => panic!("{event} is {other:?}"),
+    }
+}
+
+#[test]
+fn rooms_on_connect() {
+    let bots = json!({"sub": "42", "bots": ["b1"]});
+    for (claims, query, expect) in [
+        (json!({"sub": "42"}), json!({}), Ok(vec!["system", "user:42"])),
+        (json!({"sub": 42}), json!({}), Ok(vec!["system", "user:42"])),
+        (
+            json!({"sub": "42", "tenant_id": "t", "account_id": "a"}),
+            json!({}),
+            Ok(vec!["system", "user:42", "user:a", "tenant:t"]),
+        ),
+        (
+            json!({"sub": "42", "account_id": "42"}),
+            json!({}),
+            Ok(vec!["system", "user:42"]),
+        ),
+        (
+            json!({"sub": "42", "account_id": null}),
+            json!({}),
+            Ok(vec!["system", "user:42"]),
+        ),
+        (
+            json!({"sub": "42", "tenant_id": null}),
+            json!({}),
+            Ok(vec!["system", "user:42"]),
+        ),
+        (
+            bots.clone(),
+            json!({"botId": "b1"}),
+            Ok(vec!["system", "user:42", "user:42:bot:b1"]),
+        ),
+        (
+            bots.clone(),
+            json!({"botId": "b2"}),
+            Ok(vec!["system", "user:42"]),
+        ),
+        (bots.clone(), json!({"botId": "*"}), Ok(vec!["system", "user:42"])),
+        (bots, json!({}), Ok(vec!["system", "user:42"])),
+        (
+            json!({"sub": "42"}),
+            json!({"botId": "b1"}),
+            Ok(vec!["system", "user:42"]),
+        ),
+        (
+            json!({"sub": "1", "bots": ["*"]}),
+            json!({"botId": "b"}),
+            Ok(vec!["system", "user:1", "user:1:bot:b"]),
+        ),
+        (
+            json!({"sub": "1", "bots": ["*"]}),
+            json!({"botId": "{x}"}),
+            Ok(vec!["system", "user:1"]),
+        ),
+        (json!({}), json!({}), Err(Refusal::ClaimMissing)),
+        (json!({"sub": ""}), json!({}), Err(Refusal::ClaimMissing)),
+        (json!({"sub": ["42"]}), json!({}), Err(Refusal::ClaimMissing)),
+        (json!({"sub": 1.5}), json!({}), Err(Refusal::ClaimMissing)),
+        (
+            json!({"sub": "42", "tenant_id": {"a": 1}}),
+            json!({}),
+            Err(Refusal::ClaimMissing),
+        ),
+    ] {
+        let expect = expect.map(|r| r.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(
+            rooms(&crm(), claims.clone(), query.clone()),
+            expect,
+            "{claims} {query}"
+        );
+    }
+}
+
+#[test]
+fn rooms_for_each_item_of_a_list() {
+    let policy = Policy::parse(
+        r#"
+        [identity]
+        user = "claims.sub"
+        [[join]]
+        each = "claims.teams"
+        room = "team:{item.id}"
+        when = "item.active && claims.teams.exists(t, t.id == item.id)"
+        "#,
+    )
+    .unwrap();
+    for (teams, expect) in [
+        (
+            json!([{"id": "a", "active": true}, {"id": "b", "active": false}]),
+            vec!["team:a"],
+        ),
+        (
+            json!([{"id": 7, "active": true}, {"id": 7, "active": true}]),
+            vec!["team:7"],
+        ),
+        (json!([{"active": true}, "x", null]), vec![]),
+        (json!("a"), vec![]),
+        (json!(null), vec![]),
+    ] {
+        let claims = json!({"sub": "u", "teams": teams});
+        assert_eq!(rooms(&policy, claims, json!({})).unwrap(), expect, "{teams}");
+    }
+    assert_eq!(
+        rooms(&policy, json!({"sub": "u"}), json!({})).unwrap(),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn rooms_on_request() {
+    use Refusal::{BadArgument, NotAllowed};
+    let listed = json!({"whatsapp_accounts": ["1", "x,whatsapp:y", 5], "campaigns": []});
+    let all = json!({"whatsapp_accounts": ["*"]});
+    for (claims, argument, expect) in [
+        (&listed, json!("1"), Ok("whatsapp:1")),
+        (&listed, json!("2"), Err(NotAllowed)),
+        (&listed, json!(5), Ok("whatsapp:5")),
+        (&listed, json!("5"), Err(NotAllowed)),
+        (&listed, json!("*"), Err(NotAllowed)),
+        (&listed, json!("x,whatsapp:y"), Ok("whatsapp:x,whatsapp:y")),
+        (&all, json!("anything"), Ok("whatsapp:anything")),
+        (&all, json!(""), Err(BadArgument)),
+        (&all, json!(null), Err(BadArgument)),
+        (&all, json!(["1"]), Err(BadArgument)),
+        (&all, json!({"id": "1"}), Err(BadArgument)),
+        (&all, json!(true), Err(BadArgument)),
+        (&all, json!(1.5), Err(BadArgument)),
+        (&all, json!("{1}"), Err(BadArgument)),
+        (&all, json!("a\u{0}b"), Err(BadArgument)),
+        (&all, json!("a\nb"), Err(BadArgument)),
+        (&all, json!("x".repeat(10_240)), Err(BadArgument)),
+        (&json!({}), json!("1"), Err(NotAllowed)),
+        (&json!({"whatsapp_accounts": "1"}), json!("1"), Err(NotAllowed)),
+        (&json!({"whatsapp_accounts": null}), json!("1"), Err(NotAllowed)),
+        (&json!({"whatsapp_accounts": true}), json!("1"), Err(NotAllowed)),
+    ] {
+        let got = enter(&crm(), "subscribe:whatsapp", argument.clone(), claims);
+        assert_eq!(got, expect.map(str::to_owned), "{argument} with {claims}");
+    }
+    assert_eq!(
+        enter(&crm(), "subscribe:campaign", json!("1"), &listed),
+        Err(NotAllowed)
+    );
+    assert!(crm().rule("subscribe:everything").is_none());
+}
+
+proptest! {
+    /// Whatever a client sends: it enters only rooms of the rule's own pattern, and only those that it may.
+    #[test]
+    fn no_argument_escapes_its_rule(argument in any_json(), allowed in "[a-z0-9]{1,4}") {
+        let claims = json!({"whatsapp_accounts": [&allowed]});
+        if let Ok(room) = enter(&crm(), "subscribe:whatsapp", argument, &claims) {
+            prop_assert_eq!(room, format!("whatsapp:{allowed}"));
+        }
+        if let Ok(room) = enter(&crm(), "subscribe:whatsapp", json!(allowed), &json!({"whatsapp_accounts": ["*"]})) {
+            prop_assert!(room.starts_with("whatsapp:"));
+        }
+    }
+
+    #[test]
+    fn no_policy_text_panics(text in "\\PC{0,200}") {
+        let _ = Policy::parse(&text);
+        let _ = Policy::parse(&format!("[identity]\nuser = {}", Value::from(text.as_str())));
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        "[a-z0-9*]{1,4}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map("[a-z]{1,4}", inner, 0..4)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+#[test]
+fn numbers_compare_as_people_write_them() {
+    for (condition, expect) in [
+        ("claims.level == 3", true),
+        ("claims.level >= 2 && claims.level + 1 == 4", true),
+        ("claims.ratio > 0.5", true),
+        ("claims.level in [1, 2, 3]", true),
+        ("claims.huge > 0u", true),
+        ("claims.level == '3'", false),
+        ("claims.missing == 3 || claims.level == 3", true),
+        ("has(claims.missing)", false),
+        ("claims.name.matches('^a.c$')", true),
+    ] {
+        let text = format!(
+            "[identity]\nuser = \"claims.sub\"\n[[join]]\nroom = \"r\"\nwhen = {}",
+            json!(condition)
+        );
+        let claims = json!({"sub": "u", "level": 3, "ratio": 0.75, "huge": u64::MAX, "name": "abc"});
+        let got = rooms(&Policy::parse(&text).unwrap(), claims, json!({})).unwrap();
+        assert_eq!(!got.is_empty(), expect, "{condition}");
+    }
+}
+
+#[test]
+fn answers() {
+    let policy = Policy::parse(
+        r#"
+        [identity]
+        user = "claims.sub"
+        [[reply]]
+        event = "ping"
+        emit = "pong"
+        data = { at = "{now}", at_ms = "{now_ms}", who = "user {user}", n = 1, list = ["{data.x}"] }
+        ack = "data"
+        [[reply]]
+        event = "sum"
+        ack = "data.a + data.b"
+        "#,
+    )
+    .unwrap();
+    let identity = Identity {
+        user: "42".into(),
+        tenant: None,
+    };
+    let reply = |event: &str| match policy.rule(event) {
+        Some(Rule::Reply(reply)) => reply,
+        other => panic!("{other:?}"),
+    };
+    let ping = reply("ping");
+    assert!(ping.needs_values());
+    let expect = json!({
+        "at": "2027-01-15T08:00:00.123Z", "at_ms": 1_800_000_000_123_u64, "who": "user 42", "n": 1, "list": [{"y": 2}]
+    });
+    let argument = json!({"x": {"y": 2}});
+    assert_eq!(
+        ping.data(&argument, &Value::Null, &identity, now()),
+        Some(Answer::Json(expect))
+    );
+    assert_eq!(ping.data(&json!(null), &Value::Null, &identity, now()), None);
+    assert_eq!(
+        ping.ack(&argument, &Value::Null, &identity, now()),
+        Some(Answer::Echo)
+    );
+    let sum = reply("sum");
+    let add = |argument: Value| sum.ack(&argument, &Value::Null, &identity, now());
+    assert_eq!(add(json!({"a": 1, "b": 2})), Some(Answer::Json(json!(3))));
+    assert_eq!(add(json!({"a": 1, "b": "2"})), None);
+    assert_eq!(
+        add(json!({"a": i64::MAX, "b": 1})),
+        None,
+        "an overflow is no answer, and no panic"
+    );
+}
+
+#[test]
+fn every_mistake_in_a_file_is_named() {
+    let identity = "[identity]\nuser = \"claims.sub\"\n";
+    for (text, expect) in [
+        ("", "identity: missing"),
+        ("[identity]\n", "identity: `user` is missing"),
+        ("[identity]\nuser = 1", "identity: `user` must be a text, not 1"),
+        (
+            "[identity]\nuser = \"claim.sub\"",
+            "\"claim\" is not known here; known are claims",
+        ),
+        ("[identity]\nuser = \"claims.\"", "is not valid CEL"),
+        (
+            "[identity]\nuser = \"claims.sub\"\nrole = \"x\"",
+            "identity: `role` is unknown; known are user, tenant",
+        ),
+        ("oops", "line 1: not valid TOML"),
+        (
+            "&[[join]]\nroom = \"a:{user\"",
+            "join[1]: `room`: \"a:{user\": an opening brace without a closing one",
+        ),
+        (
+            "&[[join]]\nroom = \"a}\"",
+            "a closing brace without an opening one",
+        ),
+        ("&[[join]]\nroom = \"a:{item}\"", "\"item\" is not known here"),
+        ("&[[join]]\nroom = \"a:{claims..x}\"", "has an empty name in it"),
+        ("&[[join]]\nroom = \"\"", "an empty template"),
+        ("&[[join]]\nwhen = \"true\"", "join[1]: `room` is missing"),
+        ("&[join]\nroom = \"a\"", "join: write it as [[join]]"),
+        ("&[[join]]\nroom = \"a\"\nif = \"b\"", "join[1]: `if` is unknown"),
+        (
+            "&[[subscribe]]\nevent = \"s\"\nroom = \"r:{arg}\"",
+            "subscribe[1]: `allow` is missing",
+        ),
+        (
+            "&[[subscribe]]\nroom = \"r:{arg}\"\nallow = \"true\"",
+            "subscribe[1]: `event` is missing",
+        ),
+        (
+            "&[[subscribe]]\nevent = \"connect\"\nroom = \"r\"\nallow = \"true\"",
+            "`event`: ",
+        ),
+        (
+            "&[[subscribe]]\nevent = \"s\"\nroom = \"r:{item}\"\nallow = \"now > 1\"",
+            "\"now\" is not known here",
+        ),
+        (
+            "&[[reply]]\nevent = \"p\"",
+            "reply[1]: needs `emit`, `ack` or both",
+        ),
+        (
+            "&[[reply]]\nevent = \"p\"\nack = \"data\"\ndata = \"arg\"",
+            "`data` belongs to `emit`",
+        ),
+        (
+            "&[[reply]]\nevent = \"p\"\nack = { a = \"{x}\" }",
+            "\"x\" is not known here",
+        ),
+        (
+            "&[[reply]]\nevent = \"p\"\nack = \"data\"\n[[subscribe]]\nevent = \"p\"\nroom = \"r\"\nallow = \"true\"",
+            "event \"p\" is used twice",
+        ),
+        (
+            "&[[relay]]\nevent = \"t\"",
+            "relay: not supported by this version yet",
+        ),
+        (
+            "&[rooms]\n",
+            "rooms: unknown section; known are identity, join, subscribe, reply",
+        ),
+    ] {
+        let text = text.replace('&', identity);
+        let errors: Vec<String> = Policy::parse(&text)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert!(
+            errors.iter().any(|e| e.contains(expect)),
+            "{text}\nexpected {expect}\ngot {errors:#?}"
+        );
+    }
+    let errors = Policy::parse("[[join]]\nroom = \"{x}\"\n[[reply]]\n[[relay]]\n").unwrap_err();
+    assert!(errors.len() >= 5, "all at once: {errors:#?}");
+}

@@ -1,0 +1,156 @@
+//! Every refusal that a client can see, numbered. Client authors read this file (and `docs/protocol.md`).
+//!
+//! A number, a code and a message never change their meaning; new ones are added at the end of their group.
+
+/// Why a connection or a request was refused.
+///
+/// `code()` and `message()` are stable: clients may compare them. `number()` is for documents and logs.
+/// Nothing of the token or of the request is ever part of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No token was sent.
+    TokenMissing,
+    /// The token is not a JWT at all.
+    TokenMalformed,
+    /// The token is signed with an algorithm outside the allow-list.
+    TokenAlgorithm,
+    /// The signature does not belong to the key.
+    TokenSignature,
+    /// `exp` plus leeway is over.
+    TokenExpired,
+    /// `nbf` minus leeway is still to come.
+    TokenNotYetValid,
+    /// `iss` is not the configured issuer.
+    TokenIssuer,
+    /// `aud` does not hold the configured audience.
+    TokenAudience,
+    /// `exp`, or a claim that the policy's identity needs, is missing or of the wrong type.
+    ClaimMissing,
+    /// The policy says no.
+    NotAllowed,
+    /// The argument is missing, or cannot be part of a room's name.
+    BadArgument,
+    /// No rule of the policy names the event.
+    UnknownEvent,
+    /// What was sent does not fit the rule of the event.
+    BadData,
+}
+
+impl Refusal {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Refusal; 13] = [
+        Refusal::TokenMissing,
+        Refusal::TokenMalformed,
+        Refusal::TokenAlgorithm,
+        Refusal::TokenSignature,
+        Refusal::TokenExpired,
+        Refusal::TokenNotYetValid,
+        Refusal::TokenIssuer,
+        Refusal::TokenAudience,
+        Refusal::ClaimMissing,
+        Refusal::NotAllowed,
+        Refusal::BadArgument,
+        Refusal::UnknownEvent,
+        Refusal::BadData,
+    ];
+
+    const fn row(self) -> (u16, &'static str, &'static str, bool) {
+        match self {
+            // 1xxx: the connection is refused with connect_error.
+            Refusal::TokenMissing => (
+                1001,
+                "token_missing",
+                "no token: send it as auth.token or in the Authorization header",
+                false,
+            ),
+            Refusal::TokenMalformed => (1002, "token_malformed", "the token is not a valid JWT", false),
+            Refusal::TokenAlgorithm => (
+                1003,
+                "token_algorithm",
+                "the token's algorithm is not allowed",
+                false,
+            ),
+            Refusal::TokenSignature => (
+                1004,
+                "token_signature",
+                "the token's signature is not valid",
+                false,
+            ),
+            Refusal::TokenExpired => (1005, "token_expired", "the token has expired", false),
+            Refusal::TokenNotYetValid => (1006, "token_not_yet_valid", "the token is not valid yet", true),
+            Refusal::TokenIssuer => (1007, "token_issuer", "the token's issuer is not accepted", false),
+            Refusal::TokenAudience => (
+                1008,
+                "token_audience",
+                "the token's audience is not accepted",
+                false,
+            ),
+            Refusal::ClaimMissing => (
+                1009,
+                "claim_missing",
+                "the token lacks a claim that is needed to connect",
+                false,
+            ),
+            // 2xxx: a request is refused in its ack, or by an event when no ack was asked for.
+            Refusal::NotAllowed => (2001, "not_allowed", "not allowed", false),
+            Refusal::BadArgument => (2002, "bad_argument", "the argument cannot name a room", false),
+            Refusal::UnknownEvent => (
+                2003,
+                "unknown_event",
+                "the policy has no rule for this event",
+                false,
+            ),
+            Refusal::BadData => (
+                2004,
+                "bad_data",
+                "the data does not fit the rule of this event",
+                false,
+            ),
+        }
+    }
+
+    /// The number of this refusal, for documents and logs.
+    pub fn number(self) -> u16 {
+        self.row().0
+    }
+
+    /// The stable code: `code` in acks and in `connect_error` data, and the metric's label.
+    pub fn code(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The stable message for people.
+    pub fn message(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether the very same request can succeed later.
+    pub fn retry(self) -> bool {
+        self.row().3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_codes_are_unique_and_documented() {
+        let doc = include_str!("../../docs/protocol.md");
+        let mut seen = BTreeSet::new();
+        for refusal in Refusal::ALL {
+            assert!(seen.insert(refusal.number().to_string()), "{refusal:?}");
+            assert!(seen.insert(refusal.code().to_owned()), "{refusal:?}");
+            let row = format!(
+                "| {} | `{}` | {} | {} |",
+                refusal.number(),
+                refusal.code(),
+                refusal.message(),
+                if refusal.retry() { "yes" } else { "no" }
+            );
+            assert!(doc.contains(&row), "docs/protocol.md lacks the row\n{row}");
+        }
+    }
+}

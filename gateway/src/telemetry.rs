@@ -1,0 +1,84 @@
+//! Logs: info for connections, debug for emits and joins, error for failures; never a token.
+
+use std::io::IsTerminal;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{Key, Kind, Reader};
+
+const LEVEL: &str = "log.level";
+const FORMAT: &str = "log.format";
+
+/// The keys of this module.
+pub const KEYS: &[Key] = &[
+    Key {
+        path: LEVEL,
+        kind: Kind::String,
+        default: "info",
+        doc: "`error`, `warn`, `info`, `debug` or `trace`.",
+    },
+    Key {
+        path: FORMAT,
+        kind: Kind::String,
+        default: "auto",
+        doc: "`json`, `pretty`, or `auto`: pretty on a terminal, JSON elsewhere.",
+    },
+];
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// The least important level that is written.
+    pub level: LevelFilter,
+    /// Whether lines are JSON.
+    pub json: bool,
+}
+
+impl Config {
+    /// Reads this module's part.
+    pub fn read(reader: &mut Reader) -> Config {
+        let level = reader.string(LEVEL);
+        let format = reader.string(FORMAT);
+        let parsed = match level.as_str() {
+            "error" => LevelFilter::ERROR,
+            "warn" => LevelFilter::WARN,
+            "info" => LevelFilter::INFO,
+            "debug" => LevelFilter::DEBUG,
+            "trace" => LevelFilter::TRACE,
+            other => {
+                reader.problem(LEVEL, other, "error, warn, info, debug or trace");
+                LevelFilter::INFO
+            }
+        };
+        let json = match format.as_str() {
+            "json" => true,
+            "pretty" => false,
+            "auto" => !std::io::stderr().is_terminal(),
+            other => {
+                reader.problem(FORMAT, other, "json, pretty or auto");
+                true
+            }
+        };
+        Config { level: parsed, json }
+    }
+}
+
+/// Starts logging to standard error. Does nothing when the process logs already.
+pub fn start(config: Config) {
+    // Libraries below info are noise, and some of them would write what a client sent.
+    let ours = ["gateway", "roomcast", "adapter_redis"].map(|target| (target, config.level));
+    let filter = Targets::new()
+        .with_default(config.level.min(LevelFilter::WARN))
+        .with_targets(ours);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let layer = if config.json {
+        lines.json().flatten_event(true).with_filter(filter).boxed()
+    } else {
+        lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_filter(filter)
+            .boxed()
+    };
+    let _ = tracing_subscriber::registry().with(layer).try_init();
+}

@@ -1,0 +1,270 @@
+//! Every refusal of the configuration: the message names the key, the value and what to do.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use gateway::config::{Config, Layers, MapEnv};
+
+/// A folder of its own for each test, removed with it.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("roomcast-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn load(file: Option<&PathBuf>, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let env: BTreeMap<String, String> = env
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    let flags: Vec<(&str, String)> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+    Config::from_layers(Layers::load(file.map(PathBuf::as_path), &MapEnv(env), &flags))
+        .map_err(|problems| problems.0.into_iter().map(|p| p.0).collect())
+}
+
+const GOOD: &str =
+    "policy = \"builtin:whatsapp-crm\"\n[auth.jwt]\nhmac_secret = \"0123456789abcdef0123456789abcdef\"\n";
+
+#[test]
+fn mistakes_are_explained() {
+    let folder = Folder::new("mistakes");
+    folder.file("empty.pem", "");
+    folder.file("bad-policy.toml", "[identity]\n");
+    for (text, expect) in [
+        ("listn = \"x\"", "listn: unknown key; did you mean listen?"),
+        (
+            "[auth.jwt]\nhmac_secert = \"x\"",
+            "auth.jwt.hmac_secert: unknown key; did you mean auth.jwt.hmac_secret?",
+        ),
+        (
+            "zzz = 1",
+            "zzz: unknown key; `roomcast config-doc` lists all keys",
+        ),
+        (
+            "listen = \"3000\"",
+            "listen: \"3000\" is not an address with a port, such as 0.0.0.0:3000",
+        ),
+        ("listen = [1]", "listen: [1] is not an address"),
+        (
+            "[limits]\nmax_event_bytes = \"big\"",
+            "limits.max_event_bytes: \"big\" is not a size",
+        ),
+        (
+            "[limits]\nmax_connections = 5",
+            "limits.max_connections: not supported by this version yet",
+        ),
+        (
+            "[history]\nmax = 5",
+            "history.max: not supported by this version yet",
+        ),
+        (
+            "[drain]\ntimeout = \"5\"",
+            "drain.timeout: \"5\" is not a duration with a unit",
+        ),
+        (
+            "[engine]\ntransports = [\"webtransport\"]",
+            "engine.transports: \"webtransport\" is not \"websocket\"",
+        ),
+        (
+            "[engine]\ntransports = []",
+            "engine.transports: [] is not at least one",
+        ),
+        (
+            "[engine]\npath = \"socket.io\"",
+            "engine.path: \"socket.io\" is not an absolute path",
+        ),
+        (
+            "[engine]\nping_interval = \"0s\"",
+            "engine.ping_interval: \"0s\" is not a duration above zero",
+        ),
+        (
+            "[cors]\nallowed_origins = [\"app.example\"]",
+            "cors.allowed_origins: \"app.example\" is not an origin",
+        ),
+        (
+            "[cors]\nallowed_origins = [\"https://a.example/x\"]",
+            "is not an origin",
+        ),
+        (
+            "[log]\nlevel = \"loud\"",
+            "log.level: \"loud\" is not error, warn, info, debug or trace",
+        ),
+        (
+            "[log]\nformat = \"xml\"",
+            "log.format: \"xml\" is not json, pretty or auto",
+        ),
+        (
+            "[api]\nkeys = [\"\"]",
+            "api.keys: expected a list of non-empty keys",
+        ),
+        (
+            "[auth.jwt]\nleeway = true",
+            "auth.jwt.leeway: \"true\" is not a duration",
+        ),
+        (
+            "[auth.jwt]\nalgorithms = [\"none\"]",
+            "auth.jwt.algorithms: \"none\" is not one of HS256",
+        ),
+        (
+            "[auth.jwt]\nalgorithms = [\"RS256\"]",
+            "auth.jwt.algorithms: RS256 cannot be verified with the configured key",
+        ),
+        (
+            "[auth.jwt]\npublic_key_file = \"missing.pem\"",
+            "missing.pem cannot be read: No such file",
+        ),
+        (
+            "[auth.jwt]\npublic_key_file = \"empty.pem\"",
+            "auth.jwt.public_key_file: not the PEM of an RSA, P-256",
+        ),
+        (
+            "[redis]\nurl = \"http://x\"",
+            "redis: the URL of Redis must begin with redis://",
+        ),
+        (
+            "[redis]\nurl = \"rediss://x\"",
+            "redis: rediss:// is not supported yet",
+        ),
+        (
+            "[redis]\nurl = \"redis://x\"\nprefix = \"a{b\"",
+            "redis: the prefix",
+        ),
+        (
+            "policy = \"missing.toml\"",
+            "missing.toml cannot be read: No such file",
+        ),
+        (
+            "policy = \"bad-policy.toml\"",
+            "bad-policy.toml: identity: `user` is missing",
+        ),
+    ] {
+        // The broken line replaces or joins a good configuration, so that its problem is the only one.
+        let mut table: toml::Table = toml::from_str(GOOD).unwrap();
+        merge(&mut table, toml::from_str(text).unwrap());
+        let file = folder.file("config.toml", &toml::to_string(&table).unwrap());
+        let problems = load(Some(&file), &[], &[]).map(|_| ()).unwrap_err();
+        assert!(
+            problems.len() == 1 && problems[0].contains(expect),
+            "{text}\nexpected {expect}\ngot {problems:#?}"
+        );
+    }
+}
+
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(into)), toml::Value::Table(from)) => merge(into, from),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_at_once_and_no_secret_is_repeated() {
+    let folder = Folder::new("at-once");
+    let file = folder.file(
+        "config.toml",
+        "listn = 1\nlisten = \"x\"\n[auth.jwt]\nhmac_secret = [\"hunter2-inline\"]\n[redis]\nurl = \"redis://u:hunter2@\"\n",
+    );
+    let env = [("ROOMCAST__LOG__LEVEL", "loud"), ("ROOMCAST__NOPE", "hunter2")];
+    let problems = load(Some(&file), &env, &[("ops.listen", "nowhere")])
+        .map(|_| ())
+        .unwrap_err();
+    let text = problems.join("\n");
+    for expect in [
+        "listn: unknown key",
+        "listen: \"x\" is not an address",
+        "auth.jwt.hmac_secret: expected a text",
+        "redis: the URL of Redis must look like",
+        "log.level (from ROOMCAST__LOG__LEVEL): \"loud\"",
+        "ROOMCAST__NOPE: unknown key",
+        "ops.listen (from the command line): \"nowhere\"",
+        "policy: missing",
+    ] {
+        assert!(text.contains(expect), "{expect} is missing in\n{text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn without_a_key_it_does_not_start() {
+    for env in [vec![], vec![("ROOMCAST__AUTH__JWT__HMAC_SECRET", "")]] {
+        let mut env = env;
+        env.push(("ROOMCAST__POLICY", "builtin:whatsapp-crm"));
+        let problems = load(None, &env, &[]).map(|_| ()).unwrap_err();
+        assert!(problems.iter().any(|p| p.contains("hmac_secret")), "{problems:?}");
+    }
+}
+
+#[test]
+fn layers_and_formats() {
+    let folder = Folder::new("layers");
+    folder.file("secret", "0123456789abcdef0123456789abcdef\n");
+    let yaml = "listen: 127.0.0.1:1\npolicy: builtin:whatsapp-crm\nauth: {jwt: {hmac_secret_file: secret}}\n";
+    let json = r#"{"listen":"127.0.0.1:1","policy":"builtin:whatsapp-crm","auth":{"jwt":{"hmac_secret_file":"secret"}}}"#;
+    for (name, text) in [("c.yaml", yaml), ("c.yml", yaml), ("c.json", json)] {
+        let file = folder.file(name, text);
+        assert_eq!(
+            load(Some(&file), &[], &[]).unwrap().app.listen.port(),
+            1,
+            "{name}"
+        );
+        let env = [("ROOMCAST__LISTEN", "127.0.0.1:2")];
+        assert_eq!(
+            load(Some(&file), &env, &[]).unwrap().app.listen.port(),
+            2,
+            "the environment wins"
+        );
+        let config = load(Some(&file), &env, &[("listen", "127.0.0.1:3")]).unwrap();
+        assert_eq!(config.app.listen.port(), 3, "flags win");
+    }
+    for (name, text, expect) in [
+        ("c.ini", "", "unknown kind of file"),
+        (
+            "broken.toml",
+            "a = \"secret-in-a-broken-line",
+            "not valid TOML at line 1",
+        ),
+        ("broken.json", "{", "not valid JSON at line 1"),
+        ("broken.yaml", "a: [", "not valid YAML"),
+        ("list.json", "[]", "expected a table of keys"),
+    ] {
+        let file = folder.file(name, text);
+        let problems = load(Some(&file), &[], &[]).map(|_| ()).unwrap_err();
+        assert!(problems[0].contains(expect), "{name}: {problems:?}");
+        assert!(!problems[0].contains("secret-in"), "{problems:?}");
+    }
+    let missing = folder.0.join("missing.toml");
+    assert!(
+        load(Some(&missing), &[], &[])
+            .unwrap_err_text()
+            .contains("cannot be read")
+    );
+}
+
+trait UnwrapErrText {
+    fn unwrap_err_text(self) -> String;
+}
+
+impl UnwrapErrText for Result<Config, Vec<String>> {
+    fn unwrap_err_text(self) -> String {
+        self.map(|_| ()).unwrap_err().join("\n")
+    }
+}

@@ -1,0 +1,18 @@
+//! Behaviour of whole nodes: in this process over the memory bus, or as the built binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod cli;
+mod cluster;
+mod config;
+mod drain;
+mod operations;
+mod support;
+mod tidy;

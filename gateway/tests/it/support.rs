@@ -1,0 +1,205 @@
+//! Nodes in this process, tokens for them, and waiting for conditions.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use adapter_redis::MemoryHub;
+use gateway::{
+    app::{App, AppError, Extras},
+    config::{Config, Layers, MapEnv},
+};
+use jsonwebtoken::{EncodingKey, Header};
+use loadtest::{Client, Connect};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+
+pub const SECRET: &str = "a-secret-of-more-than-32-bytes-for-tests";
+pub const API_KEY: &str = "test-key";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A configuration from environment variables alone, as a container would have it.
+pub fn config(extra: &[(&str, &str)]) -> Config {
+    let mut env = BTreeMap::new();
+    for (name, value) in [
+        ("LISTEN", "127.0.0.1:0"),
+        ("OPS__LISTEN", "127.0.0.1:0"),
+        ("AUTH__JWT__HMAC_SECRET", SECRET),
+        ("POLICY", "builtin:whatsapp-crm"),
+        ("API__KEYS", API_KEY),
+    ]
+    .iter()
+    .chain(extra)
+    {
+        env.insert(format!("ROOMCAST__{name}"), (*value).to_owned());
+    }
+    Config::from_layers(Layers::load(None, &MapEnv(env), &[])).expect("a valid configuration")
+}
+
+/// A running node.
+pub struct Node {
+    pub address: SocketAddr,
+    pub operations: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<Result<(), AppError>>,
+}
+
+impl Node {
+    pub fn start(hub: &MemoryHub) -> Node {
+        Node::start_with(hub, &[])
+    }
+
+    pub fn start_with(hub: &MemoryHub, extra: &[(&str, &str)]) -> Node {
+        let app = App::build_on(config(extra), Extras::default(), hub).expect("the node starts");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (address, operations) = (app.public_address().unwrap(), app.operations_address().unwrap());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept, and aborted on drop"
+        )]
+        let running = tokio::spawn(app.run(async move {
+            let _ = stopped.await;
+        }));
+        Node {
+            address,
+            operations,
+            stop: Some(stop),
+            running,
+        }
+    }
+
+    pub async fn connect(&self, claims: Value) -> Client {
+        self.connecting(&token(claims)).open().await.expect("connects")
+    }
+
+    pub fn connecting(&self, token: &str) -> Connect {
+        Connect::to(self.address.to_string()).token(token)
+    }
+
+    pub async fn publish(&self, envelope: Value) -> (u16, Value) {
+        self.call("POST", "/api/v1/publish", Some(API_KEY), &envelope.to_string())
+            .await
+    }
+
+    pub async fn stats(&self) -> Value {
+        self.call("GET", "/stats", None, "").await.1
+    }
+
+    pub async fn metric(&self, line_start: &str) -> f64 {
+        let (_, text) = http(self.operations, "GET", "/metrics", &[], "").await;
+        let line = text.lines().find(|l| l.starts_with(line_start));
+        line.and_then(|l| l.rsplit(' ').next())
+            .map_or(f64::NAN, |v| v.parse().unwrap())
+    }
+
+    pub async fn call(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, Value) {
+        let authorization = key.map(|k| format!("authorization: Bearer {k}"));
+        let (status, text) = http(
+            self.operations,
+            method,
+            path,
+            &authorization.iter().map(String::as_str).collect::<Vec<_>>(),
+            body,
+        )
+        .await;
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Begins to stop, and hands out the end.
+    pub fn stop(mut self) -> JoinHandle<Result<(), AppError>> {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        std::mem::replace(&mut self.running, finished())
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "ends at once")]
+fn finished() -> JoinHandle<Result<(), AppError>> {
+    tokio::spawn(async { Ok(()) })
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+/// A token with these claims, valid for a minute unless they say otherwise.
+pub fn token(mut claims: Value) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    if claims.get("exp").is_none() {
+        claims["exp"] = json!(now + 60);
+    }
+    jsonwebtoken::encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    )
+    .unwrap()
+}
+
+/// Waits until the condition holds.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let waiting = async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+}
+
+/// One plain HTTP exchange: status and body.
+pub async fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+) -> (u16, String) {
+    let (status, _, body) = http_full(address, method, path, headers, body).await;
+    (status, body)
+}
+
+/// As [`http`], with the head of the answer in the middle.
+pub async fn http_full(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+) -> (u16, String, String) {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    for header in headers {
+        request += &format!("{header}\r\n");
+    }
+    request += &format!("content-length: {}\r\n\r\n{body}", body.len());
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(PATIENCE, exchange)
+        .await
+        .expect("an answer in time")
+        .expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .expect("a status");
+    (status, head.to_owned(), body.to_owned())
+}

@@ -1,0 +1,123 @@
+//! The architecture defends itself: who may name what, and documents that cannot go stale.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
+}
+
+/// All Rust files below a folder, with their text without comments.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code: Vec<&str> = text
+                    .lines()
+                    .filter(|l| !l.trim_start().starts_with("//"))
+                    .collect();
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                found.push((name, code.join("\n")));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has moved");
+    found
+}
+
+fn only_in(word: &str, folders: &[&str], allowed: &[&str]) {
+    for (name, code) in folders.iter().flat_map(|f| sources(f)) {
+        let is_allowed = allowed.iter().any(|a| name.starts_with(a));
+        assert!(
+            is_allowed || !code.contains(word),
+            "{name} says {word:?}; only {allowed:?} may"
+        );
+    }
+}
+
+#[test]
+fn fred_stays_behind_the_bus() {
+    only_in(
+        "fred::",
+        &["adapter-redis/src", "gateway/src", "loadtest/src"],
+        &["adapter-redis/src/bus/redis"],
+    );
+}
+
+#[test]
+fn the_engine_knows_nothing_of_the_gateway() {
+    for (name, code) in sources("gateway/src/engine") {
+        assert!(!code.contains("crate::"), "{name} reaches out of the engine");
+        assert!(!code.contains("adapter_redis"), "{name} knows the bus");
+    }
+    let seam = fs::read_to_string(root().join("gateway/src/engine.rs")).unwrap();
+    assert!(!seam.contains("use crate"), "engine.rs reaches out of the engine");
+    only_in("socketioxide", &["gateway/src"], &["gateway/src/engine/stock.rs"]);
+}
+
+#[test]
+fn only_the_composition_root_chooses_the_bus() {
+    only_in(
+        "RedisBus",
+        &["gateway/src"],
+        &["gateway/src/app.rs", "gateway/src/cli/publish.rs"],
+    );
+    only_in("MemoryHub", &["gateway/src"], &["gateway/src/app.rs"]);
+    for name in ["session", "sessions", "policy", "auth", "refusal"] {
+        let code = fs::read_to_string(root().join(format!("gateway/src/{name}.rs"))).unwrap();
+        assert!(!code.contains("Cluster"), "{name}.rs knows the cluster");
+    }
+}
+
+#[test]
+fn pure_files_do_no_io() {
+    let pure = sources("gateway/src/policy").into_iter().chain(
+        [
+            "gateway/src/auth/claims.rs",
+            "gateway/src/refusal.rs",
+            "gateway/src/query.rs",
+            "gateway/src/engine/rooms.rs",
+        ]
+        .map(|name| (name.to_owned(), fs::read_to_string(root().join(name)).unwrap())),
+    );
+    for (name, code) in pure {
+        for word in ["tokio", "std::fs", "std::net", "SystemTime::now", "Instant::now"] {
+            assert!(!code.contains(word), "{name} says {word}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_of_keys_is_fresh() {
+    let doc = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let fresh = gateway::config::markdown();
+    assert!(
+        doc.trim_end() == fresh.trim_end(),
+        "docs/configuration.md is stale; write it anew: cargo run -- config-doc > docs/configuration.md"
+    );
+}
+
+#[test]
+fn files_stay_small_enough_to_read() {
+    for (name, code) in ["gateway/src", "adapter-redis/src", "loadtest/src"]
+        .iter()
+        .flat_map(|f| sources(f))
+    {
+        let lines = code.lines().count();
+        assert!(
+            lines <= 450,
+            "{name} has {lines} lines of code: split it along a concept"
+        );
+    }
+}
