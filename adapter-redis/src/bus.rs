@@ -1,0 +1,95 @@
+//! The seam to whatever carries bytes between nodes. `bus/redis.rs` and `bus/memory.rs` implement it and pass the same
+//! contract suite (`tests/it/bus_contract.rs`).
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::channel::Channel;
+
+pub(crate) mod memory;
+pub(crate) mod redis;
+
+/// Carries bytes to every node that listens on a channel.
+///
+/// Every node listens on [`Channel::Publish`], on [`Channel::Nodes`] and on its own [`Channel::Node`], and gets what
+/// arrives as [`Inbound`] from the receiver that came with its bus.
+///
+/// Promised:
+/// - **At most once.** A node gets a message once or not at all.
+/// - **Order.** What one node publishes to one channel, each call begun after the one before has answered, arrives in
+///   that order wherever it arrives.
+/// - **The publisher too.** A node gets its own messages back like everybody else's.
+/// - **While connected, receiving works.** [`BusState::Connected`] is only said after a message went through the bus
+///   and came back to this node, and is withdrawn when that stops.
+///
+/// Not promised:
+/// - **Delivery.** A node that is not connected misses what is published meanwhile; nothing is stored. A node that
+///   does not read fast enough loses messages, which its bus counts (`roomcast_dropped_total`).
+/// - **A common order** of what different nodes publish, or of one node's messages to different channels.
+pub trait Bus: Send + Sync + 'static {
+    /// Publishes to a channel and answers with the number of receivers that the bus counted, which says nothing of
+    /// what they did with it. Never waits for a link to come back.
+    ///
+    /// Dropping the future does not take back what was sent.
+    fn publish<'a>(&'a self, channel: &'a Channel, payload: Bytes) -> Publishing<'a>;
+
+    /// How the link is now, and a signal for each change.
+    fn state(&self) -> watch::Receiver<BusState>;
+}
+
+/// The answer of [`Bus::publish`] on its way.
+pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<u64, BusError>> + Send + 'a>>;
+
+/// A message that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbound {
+    /// Where it was published.
+    pub channel: Channel,
+    /// What was published.
+    pub payload: Bytes,
+}
+
+/// How the link to the bus is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BusState {
+    /// There was no link yet; one is being made.
+    Connecting,
+    /// Messages go out and come in.
+    Connected,
+    /// There was a link, and it is being made again.
+    Reconnecting,
+    /// The other side answers but refuses us (a wrong password, an ACL). It is tried again all the same, since somebody
+    /// may mend it there.
+    Failed,
+}
+
+/// Why a message was not published, or not known to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// There is no link. Nothing was sent.
+    #[error("the bus is not connected")]
+    Disconnected,
+    /// No answer came. Whether it was published is unknown.
+    #[error("the bus did not answer in time")]
+    Timeout,
+    /// The bus answered that it will not. Nothing was published.
+    #[error("the bus refused the message: {0}")]
+    Refused(String),
+}
+
+impl BusState {
+    /// The name in lower case, as in logs and in `/stats`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Reconnecting => "reconnecting",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What [`adapter_redis::Bus`] promises, checked in the same way on every implementation: the memory bus can only stand
+//! in for Redis because it passes what Redis passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_redis::{Bus, BusState, Channel, Inbound, MemoryHub, Metrics, NodeId, RedisBus, RedisConfig};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::skipped;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Something that nodes can join.
+enum World {
+    Memory(MemoryHub),
+    Redis { url: String, prefix: String },
+}
+
+struct Member {
+    id: NodeId,
+    bus: Arc<dyn Bus>,
+    inbound: mpsc::Receiver<Inbound>,
+}
+
+impl World {
+    fn memory() -> Self {
+        Self::Memory(MemoryHub::new())
+    }
+
+    /// The Redis that `REDIS_URL` names, with a prefix that no other test has.
+    fn redis() -> Option<Self> {
+        let Ok(url) = std::env::var("REDIS_URL") else {
+            skipped("REDIS_URL not set");
+            return None;
+        };
+        Some(Self::Redis {
+            url,
+            prefix: format!("test-{}", NodeId::random()),
+        })
+    }
+
+    async fn join(&self) -> Member {
+        let id = NodeId::random();
+        let (bus, inbound): (Arc<dyn Bus>, _) = match self {
+            Self::Memory(hub) => {
+                let (bus, inbound) = hub.join(&id);
+                (Arc::new(bus), inbound)
+            }
+            Self::Redis { url, prefix } => {
+                let config = RedisConfig {
+                    prefix: prefix.clone(),
+                    ..RedisConfig::new(url)
+                };
+                let (bus, inbound) = RedisBus::start(config, &id, Metrics::noop()).unwrap();
+                (Arc::new(bus), inbound)
+            }
+        };
+        let mut state = bus.state();
+        timeout(LIMIT, state.wait_for(|state| *state == BusState::Connected))
+            .await
+            .unwrap()
+            .unwrap();
+        Member { id, bus, inbound }
+    }
+
+    /// Another world on the same server.
+    fn neighbour(&self) -> Self {
+        match self {
+            Self::Memory(_) => Self::memory(),
+            Self::Redis { url, .. } => Self::Redis {
+                url: url.clone(),
+                prefix: format!("test-{}", NodeId::random()),
+            },
+        }
+    }
+}
+
+impl Member {
+    async fn publish(&self, channel: &Channel, payload: impl Into<Bytes>) -> u64 {
+        self.bus.publish(channel, payload.into()).await.unwrap()
+    }
+
+    /// The next message, which has to be this one: nothing else may have come before it.
+    async fn expect(&mut self, channel: Channel, payload: impl Into<Bytes>) {
+        let inbound = timeout(LIMIT, self.inbound.recv())
+            .await
+            .expect("a message in time")
+            .expect("a bus");
+        assert_eq!(
+            inbound,
+            Inbound {
+                channel,
+                payload: payload.into()
+            }
+        );
+    }
+}
+
+async fn everybody_gets_what_is_for_all(world: World) {
+    let (mut one, mut two, mut three) = (world.join().await, world.join().await, world.join().await);
+    for channel in [Channel::Nodes, Channel::Publish] {
+        assert_eq!(one.publish(&channel, "hello").await, 3);
+        for member in [&mut one, &mut two, &mut three] {
+            member.expect(channel.clone(), "hello").await;
+        }
+    }
+}
+
+async fn only_one_gets_what_is_for_one(world: World) {
+    let (mut one, mut two, mut three) = (world.join().await, world.join().await, world.join().await);
+    assert_eq!(one.publish(&Channel::Node(two.id.clone()), "for two").await, 1);
+    assert_eq!(one.publish(&Channel::Node(one.id.clone()), "for one").await, 1);
+    assert_eq!(one.publish(&Channel::Nodes, "for all").await, 3);
+    two.expect(Channel::Node(two.id.clone()), "for two").await;
+    two.expect(Channel::Nodes, "for all").await;
+    one.expect(Channel::Node(one.id.clone()), "for one").await;
+    one.expect(Channel::Nodes, "for all").await;
+    three.expect(Channel::Nodes, "for all").await;
+}
+
+async fn nobody_is_counted_where_nobody_listens(world: World) {
+    let one = world.join().await;
+    assert_eq!(one.publish(&Channel::Node(NodeId::random()), "hello?").await, 0);
+}
+
+async fn order_is_kept(world: World) {
+    let (mut one, mut two) = (world.join().await, world.join().await);
+    for number in 0..2_000 {
+        one.publish(&Channel::Nodes, number.to_string()).await;
+    }
+    for number in 0..2_000 {
+        one.expect(Channel::Nodes, number.to_string()).await;
+        two.expect(Channel::Nodes, number.to_string()).await;
+    }
+}
+
+/// What is text and what is not, what means something to Redis, what is long, what is nothing.
+async fn payloads_arrive_as_they_are(world: World) {
+    let (one, mut two) = (world.join().await, world.join().await);
+    let payloads = [
+        Bytes::new(),
+        Bytes::from_static(b"\xff\x00\xfe"),
+        Bytes::from_static(b"123456789012345678901234567890"),
+        Bytes::from_static(b"QUEUED"),
+        Bytes::from_static(b"OK\r\n"),
+        Bytes::from_static(b"-ERR not an error"),
+        Bytes::from((0..=255).collect::<Vec<u8>>()),
+        Bytes::from("ü".repeat(500_000)),
+        Bytes::from(vec![0x80; 1_000_000]),
+    ];
+    for payload in payloads {
+        assert_eq!(one.publish(&Channel::Publish, payload.clone()).await, 2);
+        two.expect(Channel::Publish, payload).await;
+    }
+}
+
+async fn many_publishers_at_the_same_time(world: World) {
+    let (one, mut two) = (world.join().await, world.join().await);
+    let publish = |number: usize| {
+        let bus = Arc::clone(&one.bus);
+        async move {
+            bus.publish(&Channel::Nodes, number.to_string().into())
+                .await
+                .unwrap()
+        }
+    };
+    let receivers = futures_util::future::join_all((0..1_000).map(publish)).await;
+    assert!(receivers.iter().all(|receivers| *receivers == 2));
+    let mut numbers = Vec::new();
+    for _ in 0..1_000 {
+        let inbound = timeout(LIMIT, two.inbound.recv()).await.unwrap().unwrap();
+        numbers.push(
+            String::from_utf8(inbound.payload.to_vec())
+                .unwrap()
+                .parse::<usize>()
+                .unwrap(),
+        );
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
+}
+
+async fn neighbours_hear_nothing(world: World) {
+    let (one, mut stranger) = (world.join().await, world.neighbour().join().await);
+    assert_eq!(one.publish(&Channel::Nodes, "ours").await, 1);
+    assert_eq!(one.publish(&Channel::Node(stranger.id.clone()), "ours").await, 0);
+    stranger.publish(&Channel::Nodes, "theirs").await;
+    stranger.expect(Channel::Nodes, "theirs").await;
+}
+
+async fn who_left_is_not_counted(world: World) {
+    let (one, two) = (world.join().await, world.join().await);
+    drop(two);
+    let all_but_two = async { while one.publish(&Channel::Nodes, "hello").await != 1 {} };
+    timeout(LIMIT, all_but_two)
+        .await
+        .expect("the other member is gone");
+}
+
+/// Each check, on memory always and on Redis where there is one.
+macro_rules! contract {
+    ($($check:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $check() { super::$check(super::World::memory()).await; })+
+        }
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                if let Some(world) = super::World::redis() {
+                    super::$check(world).await;
+                }
+            })+
+        }
+    };
+}
+
+contract!(
+    everybody_gets_what_is_for_all,
+    only_one_gets_what_is_for_one,
+    nobody_is_counted_where_nobody_listens,
+    order_is_kept,
+    payloads_arrive_as_they_are,
+    many_publishers_at_the_same_time,
+    neighbours_hear_nothing,
+    who_left_is_not_counted,
+);

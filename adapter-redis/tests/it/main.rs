@@ -1,0 +1,15 @@
+//! Whole behaviours, seen from outside: the contract of the bus on both implementations, clusters in one process on
+//! a paused clock, and a real Redis that is stopped, killed and frozen.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod bus_contract;
+mod cluster;
+mod redis;
+mod support;
+mod tidy;

@@ -1,0 +1,26 @@
+//! What the tests stand on.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub(crate) mod nodes;
+pub(crate) mod proxy;
+pub(crate) mod recorder;
+pub(crate) mod redis_server;
+pub(crate) mod scripted;
+
+/// Waits until `condition` holds, and fails the test when it does not in `limit`.
+pub(crate) async fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Says that a test did nothing, since it looks the same as one that passed.
+#[allow(clippy::print_stderr)]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
