@@ -1,0 +1,64 @@
+// One child process: its output, its end. Nothing outlives the test process that started it.
+
+import { spawn } from "node:child_process";
+import { SOON, within } from "./until.mjs";
+
+const running = new Set();
+
+export class Child {
+  /** Standard output and standard error as they came, for messages and for checks. */
+  output = "";
+  stdout = "";
+
+  constructor(name, command, args, options = {}) {
+    this.name = name;
+    this.process = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+    running.add(this.process);
+    for (const stream of ["stdout", "stderr"]) {
+      this.process[stream].setEncoding("utf8").on("data", (text) => {
+        this.output += text;
+        if (stream === "stdout") this.stdout += text;
+      });
+    }
+    /** `{code, signal}` once the process has ended and its output is complete. */
+    this.exit = new Promise((resolve) => {
+      this.process.once("error", (error) => {
+        running.delete(this.process);
+        this.output += `could not be started: ${error.message}\n`;
+        resolve({ code: null, signal: null, error });
+      });
+      this.process.once("close", (code, signal) => {
+        running.delete(this.process);
+        resolve({ code, signal });
+      });
+    });
+    this.exit.then((exit) => (this.ended = exit));
+  }
+
+  get pid() {
+    return this.process.pid;
+  }
+
+  signal(name) {
+    if (!this.ended) this.process.kill(name);
+  }
+
+  /** Sends the signal and waits for the end. Says how it ended; calling it again says the same. */
+  async end(signal = "SIGTERM", limit = SOON) {
+    this.signal(signal);
+    try {
+      return await within(`${this.name} (pid ${this.pid}) ends after ${signal}`, this.exit, limit);
+    } catch (error) {
+      this.signal("SIGKILL");
+      await this.exit;
+      throw error;
+    }
+  }
+
+  tail(lines = 40) {
+    return this.output.split("\n").slice(-lines).join("\n");
+  }
+}
+
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));

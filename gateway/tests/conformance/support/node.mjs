@@ -1,0 +1,106 @@
+// One gateway node: its config file, its process, its log.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { Child } from "./child.mjs";
+import { Ops } from "./ops.mjs";
+import { freePort } from "./port.mjs";
+import { AUDIENCE, ISSUER, SECRET, signed } from "./token.mjs";
+import { merge, toToml } from "./toml.mjs";
+import { until } from "./until.mjs";
+
+const gateway = resolve(import.meta.dirname, "../../..");
+export const TARGET = process.env.CARGO_TARGET_DIR ?? join(gateway, "../target");
+export const ROOMCAST = resolve(process.env.ROOMCAST_BIN ?? join(TARGET, "debug/roomcast"));
+export const POLICY = join(gateway, "policies/whatsapp-crm.toml");
+export const API_KEY = "conformance-api-key-0123456789";
+export const ORIGIN = "http://app.example";
+
+export class Node {
+  /**
+   * `config` is merged over the usual one; `undefined` removes a key. `policy` is the text of a policy file of its own.
+   * `files` are written beside the config file, which names them by their relative paths.
+   */
+  static async prepare({ config, policy, files = {} } = {}) {
+    const node = new Node();
+    node.port = await freePort();
+    node.opsPort = await freePort();
+    node.url = `http://127.0.0.1:${node.port}`;
+    node.ops = new Ops(`http://127.0.0.1:${node.opsPort}`, API_KEY);
+    node.folder = mkdtempSync(join(tmpdir(), "roomcast-node-"));
+    node.configFile = join(node.folder, "roomcast.toml");
+    if (policy) files["policy.toml"] = policy;
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(node.folder, name), text);
+    const usual = {
+      listen: `127.0.0.1:${node.port}`,
+      policy: policy ? "policy.toml" : POLICY,
+      ops: { listen: `127.0.0.1:${node.opsPort}` },
+      auth: { jwt: { hmac_secret: SECRET, issuer: ISSUER, audience: AUDIENCE, algorithms: ["HS256"], leeway: "5s" } },
+      api: { keys: [API_KEY] },
+      cors: { allowed_origins: [ORIGIN] },
+      log: { format: "json", level: "debug" },
+    };
+    writeFileSync(node.configFile, toToml(merge(usual, config)) + "\n");
+    return node;
+  }
+
+  /** Starts the process, again after an end, and waits for the answer that says it is up. */
+  async start({ answers = "/readyz" } = {}) {
+    this.keepLog();
+    this.child = new Child("roomcast", ROOMCAST, ["serve", "--config", this.configFile], { env: environment() });
+    await until(`node answers 200 at ${answers}`, async () => {
+      if (this.child.ended) throw new Error(`roomcast ended: ${JSON.stringify(this.child.ended)}\n${this.child.tail()}`);
+      return (await this.ops.get(answers)).status === 200;
+    });
+    return this;
+  }
+
+  /** Ends it as a rollout does. Anything but exit 0 within the limit is an error. */
+  async stop(limit) {
+    const exit = await this.child.end("SIGTERM", limit);
+    assert.deepEqual({ code: exit.code, signal: exit.signal }, { code: 0, signal: null }, this.child.tail());
+  }
+
+  kill() {
+    return this.child.end("SIGKILL");
+  }
+
+  publish(envelope) {
+    return this.ops.publish(envelope);
+  }
+
+  /** Ends whatever still runs and checks what must hold for every node in every suite. */
+  async close() {
+    try {
+      if (this.child && !this.child.ended) await this.stop();
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+    this.assertNoSecretInLog();
+  }
+
+  /** Neither a token, nor its signature alone, nor a key may stand in the log of any node. */
+  assertNoSecretInLog() {
+    const signatures = [...signed].map((token) => token.split(".")[2]).filter((part) => part.length > 20);
+    for (const secret of [...signed, ...signatures, SECRET, API_KEY]) {
+      const line = this.log.split("\n").find((text) => text.includes(secret));
+      assert.equal(line, undefined, `a secret stands in the log: ${line}`);
+    }
+  }
+
+  get log() {
+    return (this.earlier ?? "") + (this.child?.output ?? "");
+  }
+
+  keepLog() {
+    this.earlier = this.log;
+  }
+}
+
+/** The environment without settings that would change the node. */
+export function environment(extra = {}) {
+  const clean = Object.entries(process.env).filter(([key]) => !key.startsWith("ROOMCAST_") && key !== "RUST_LOG");
+  return { ...Object.fromEntries(clean), ...extra };
+}
