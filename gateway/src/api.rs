@@ -1,11 +1,13 @@
 //! The HTTP API for backends. Errors are problem documents with a stable `code`.
 
+mod problem;
+mod publish;
+
 use std::{fmt, sync::Arc};
 
-use adapter_redis::{Cluster, Envelope, Limits, PublishError, Published, Source};
+use adapter_redis::{Cluster, Limits};
 use axum::{
-    Json, Router,
-    body::to_bytes,
+    Router,
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -13,13 +15,11 @@ use axum::{
 };
 use http::{
     HeaderMap, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
-use serde_json::json;
 use subtle::{Choice, ConstantTimeEq};
 
-/// A body may exceed the event's own limit by this much before it is not even read to its end.
-const SLACK: usize = 64 * 1024;
+pub use problem::Problem;
 
 /// The keys that open the API. Compared in constant time; never shown.
 #[derive(Clone, Default)]
@@ -77,7 +77,8 @@ pub struct Api {
 /// Puts the API's routes together.
 pub fn router(api: Api, keys: ApiKeys) -> Router {
     Router::new()
-        .route("/publish", post(publish))
+        .route("/publish", post(publish::one))
+        .route("/publish/batch", post(publish::batch))
         .method_not_allowed_fallback(wrong_method)
         .with_state(api)
         .layer(middleware::from_fn_with_state(keys, authorize))
@@ -99,61 +100,6 @@ async fn authorize(State(keys): State<ApiKeys>, request: Request, next: Next) ->
     response
 }
 
-async fn publish(State(api): State<Api>, request: Request) -> Response {
-    let limit = api.limits.max_event_bytes;
-    let longest = if limit == 0 {
-        usize::MAX
-    } else {
-        limit.saturating_add(SLACK)
-    };
-    let Ok(body) = to_bytes(request.into_body(), longest).await else {
-        return Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "too_large",
-            format!("the body did not arrive whole, or is far beyond limits.max_event_bytes ({limit})"),
-        )
-        .into_response();
-    };
-    let published = match Envelope::parse(&body, &api.limits) {
-        Ok(envelope) => api.cluster.publish(envelope).await,
-        Err(error) => {
-            api.metrics.invalid(Source::Api, &error);
-            return Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                error.reason(),
-                error.to_string(),
-            )
-            .into_response();
-        }
-    };
-    match published {
-        Ok(Published {
-            offset,
-            nodes,
-            sockets,
-            complete,
-        }) => Json(json!({"offset": offset, "nodes": nodes, "sockets": sockets, "complete": complete}))
-            .into_response(),
-        Err(PublishError::Timeout) => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "bus_timeout",
-            "Redis did not answer in time, so the outcome is unknown: a repeat may arrive twice",
-        )
-        .retry()
-        .into_response(),
-        Err(PublishError::Refused(reason)) => {
-            tracing::error!(reason, "Redis refused a publication");
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "bus_unavailable",
-                "Redis refused the publication",
-            )
-            .retry()
-            .into_response()
-        }
-    }
-}
-
 /// The path is right, the method is not.
 pub async fn wrong_method() -> Problem {
     Problem::new(
@@ -161,49 +107,4 @@ pub async fn wrong_method() -> Problem {
         "method_not_allowed",
         "this path does not take this method",
     )
-}
-
-/// An error answer as `application/problem+json` (RFC 9457), with our stable `code`.
-#[derive(Debug)]
-pub struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    detail: String,
-    retry: bool,
-}
-
-impl Problem {
-    /// An error that the same request will meet again.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem {
-            status,
-            code,
-            detail: detail.into(),
-            retry: false,
-        }
-    }
-
-    /// An error that may be gone the next time.
-    pub fn retry(self) -> Problem {
-        Problem { retry: true, ..self }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason(),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-            "retry": self.retry,
-        });
-        (
-            self.status,
-            [(CONTENT_TYPE, "application/problem+json")],
-            body.to_string(),
-        )
-            .into_response()
-    }
 }

@@ -74,7 +74,6 @@ describe("publishing", () => {
       "except that is no list": ["wrong_type", { ...good, except: "user:u1" }],
       "a namespace without a slash": ["bad_namespace", { ...good, namespace: "chat" }],
       "too large": ["too_large", { ...good, data: "x".repeat(1024 * 1024) }],
-      "far too large": ["too_large", { ...good, data: "x".repeat(5 * 1024 * 1024) }],
       "deeply nested": ["not_json", `{"room":"user:u1","event":"news","data":${"[".repeat(5000)}${"]".repeat(5000)}}`],
     };
 
@@ -92,6 +91,14 @@ describe("publishing", () => {
         assert.equal(client.count("news"), 0);
       });
     }
+
+    test("far too large: not read to its end, and the next one is served", async () => {
+      const response = await node.ops.post("/api/v1/publish", { ...good, data: "x".repeat(8 << 20) }).catch((error) => error);
+      // The answer may be overtaken by the end of the connection that the rest of the body would come on.
+      if (response instanceof Error) assert.match(String(response.cause), /EPIPE|ECONNRESET|closed/);
+      else assert.equal(response.status, 422);
+      assert.equal((await node.publish(good)).complete, true);
+    });
 
     test("and counted", async () => {
       const before = await node.ops.metric("roomcast_publish_total", { outcome: "invalid" });

@@ -204,3 +204,52 @@ async fn refusals_are_told_and_counted() {
     }
     assert_eq!(node.stats().await["node"]["connected"], 0);
 }
+
+#[tokio::test]
+async fn a_batch_keeps_its_order_and_survives_a_bad_item() {
+    let node = Node::start(&MemoryHub::new());
+    let mut client = node.connect(json!({"sub": "42"})).await;
+    let mut items: Vec<Value> = (0..300)
+        .map(|n| json!({"room": "user:42", "event": "n", "data": n}))
+        .collect();
+    items[7] = json!({"room": "user:42"});
+    items[8] = json!("no envelope");
+    let batch = json!({"items": items}).to_string();
+    let (status, answer) = node
+        .call("POST", "/api/v1/publish/batch", Some(API_KEY), &batch)
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 300);
+    assert_eq!(
+        results[0],
+        json!({"offset": null, "nodes": 1, "sockets": 1, "complete": true})
+    );
+    assert_eq!(
+        (&results[7]["status"], &results[7]["code"]),
+        (&json!(422), &json!("no_event"))
+    );
+    assert_eq!(results[8]["status"], 422);
+    for n in (0..300).filter(|n| *n != 7 && *n != 8) {
+        assert_eq!(client.next().await.unwrap().args[0], n);
+    }
+    let many = json!({"items": vec![1; 1001]}).to_string();
+    for (body, code) in [
+        ("[]", "bad_batch"),
+        (r#"{"item":[]}"#, "bad_batch"),
+        (many.as_str(), "too_many_items"),
+    ] {
+        let (status, problem) = node
+            .call("POST", "/api/v1/publish/batch", Some(API_KEY), body)
+            .await;
+        assert_eq!((status, &problem["code"]), (422, &json!(code)), "{problem}");
+    }
+    let (status, empty) = node
+        .call("POST", "/api/v1/publish/batch", Some(API_KEY), r#"{"items":[]}"#)
+        .await;
+    assert_eq!((status, empty), (200, json!({"results": []})));
+    let (status, _) = node.call("POST", "/api/v1/publish/batch", None, "{}").await;
+    assert_eq!(status, 401);
+    let (status, problem) = node.call("GET", "/api/v1/publish", Some(API_KEY), "").await;
+    assert_eq!((status, &problem["code"]), (405, &json!("method_not_allowed")));
+}

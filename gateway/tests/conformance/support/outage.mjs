@@ -17,33 +17,43 @@ export const OUTAGES = {
 export async function outage(on, redis, nodes, { leave, back }) {
   const clients = await Promise.all(nodes.map((node) => on.connect(node, { token: token() })));
   const stream = new Numbers(nodes[0], "user:u1").start();
-  await until("the stream flows", () => clients.every((client) => stream.heard(client).length > 10));
-  await leave(redis);
-  await disconnectedAll(nodes);
-  const apart = stream.sent + 1; // the one on its way may still have met the end
-
-  for (const [n, node] of nodes.entries()) await assertServes(on, node, clients[n], n);
-  await until("the stream flows meanwhile", () => stream.sent > apart + 10);
-
-  await back(redis);
-  await formed(nodes);
-  await connectedAll(nodes);
-  const together = stream.sent + 2;
-  await until("the stream flows again", () => stream.sent > together + 50);
-  await redis.publish({ room: "user:u1", event: "by redis", data: 1 });
-  await stream.stop();
-  for (const client of clients) assert.deepEqual(await client.next("by redis"), [1]);
-
-  const lost = stream.unconfirmed();
-  assert.deepEqual(lost.filter((number) => number > apart), [], "no doubt once the state was known");
-  stream.assertHeard(clients[0], { from: 1, but: lost });
-  for (const client of clients.slice(1)) stream.assertHeard(client, { from: together, but: lost });
+  const marks = {};
+  try {
+    await until("the stream flows", () => clients.every((client) => stream.heard(client).length > 10));
+    await leave(redis);
+    try {
+      await disconnectedAll(nodes);
+      marks.apart = stream.sent + 1; // the one on its way may still have met the end
+      for (const [n, node] of nodes.entries()) await assertServes(on, node, clients[n], n);
+      await until("the stream flows meanwhile", () => stream.sent > marks.apart + 10);
+    } finally {
+      await back(redis);
+    }
+    await formed(nodes);
+    await connectedAll(nodes);
+    marks.together = stream.sent + 2;
+    await until("the stream flows again", () => stream.sent > marks.together + 50);
+    await redis.publish({ room: "user:u1", event: "by redis", data: 1 });
+    for (const client of clients) assert.deepEqual(await client.next("by redis"), [1]);
+  } finally {
+    await stream.stop();
+  }
+  assertNothingLost(stream, clients, marks);
   const everybody = { nodes: nodes.length, sockets: nodes.length };
+  await complete(nodes[0], everybody, { room: "user:late", event: "news", data: "who came meanwhile is known everywhere" });
+}
+
+/** `apart`: from here on every node knew that it was alone. `together`: from here on they were one again. */
+function assertNothingLost(stream, clients, { apart, together }) {
+  const doubt = stream.unconfirmed();
+  assert.deepEqual(doubt.filter((number) => number > apart), [], "no doubt once the state was known");
+  stream.assertHeard(clients[0], { from: 1, but: doubt });
+  for (const client of clients.slice(1)) stream.assertHeard(client, { from: together, but: doubt });
   for (let number = together; number <= stream.sent; number += 1) {
     const { nodes, sockets, complete } = stream.answers.get(number);
-    assert.deepEqual({ nodes, sockets, complete }, { ...everybody, complete: true }, `number ${number}`);
+    const everybody = { nodes: clients.length, sockets: clients.length, complete: true };
+    assert.deepEqual({ nodes, sockets, complete }, everybody, `number ${number}`);
   }
-  await complete(nodes[0], everybody, { room: "user:late", event: "news", data: "who came meanwhile is known everywhere" });
 }
 
 /** Without Redis a node serves its own: publishing says that it is alone, and newcomers are let in. */

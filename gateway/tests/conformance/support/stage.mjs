@@ -11,6 +11,7 @@ export function stage() {
   afterEach((test) => {
     on.closeClients();
     if (test.error) on.showLogs(test.name);
+    on.nodes.forEach((node) => node.assertNoSecretInLog());
   });
   after(() => on.close());
   return on;
