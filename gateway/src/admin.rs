@@ -15,11 +15,11 @@ use tokio::time::Instant;
 
 use crate::{
     api,
-    config::{Key, Kind, Reader},
     drain::Drain,
     engine::Sockets,
     metrics::Metrics,
     sessions::Population,
+    settings::{Key, Kind, Reader},
 };
 
 const LISTEN: &str = "ops.listen";

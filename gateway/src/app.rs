@@ -6,7 +6,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use adapter_redis::{Bus, Cluster, ClusterConfig, Inbound, Limits, MemoryHub, NodeId, RedisBus, RedisConfig};
+use adapter_redis::{Bus, Cluster, ClusterConfig, Inbound, Limits, MemoryHub, NodeId, RedisBus};
 use axum::Router;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -19,206 +19,17 @@ use crate::{
     admin::{self, Operations, Readiness},
     api::Api,
     auth::Verifier,
-    config::{self, Key, Kind, Reader},
+    config::{Config, NodeConfig},
     delivery::Delivery,
     drain::Drain,
     engine::{self, Connections, Listener, Peer, Sockets, WRITE_DEADLINE},
     http,
     metrics::Metrics,
-    policy,
     sessions::Sessions,
 };
 
 /// Messages that may wait for a node on its own; what comes on top is dropped and counted.
 const QUEUE: usize = 8192;
-const LISTEN: &str = "listen";
-const REDIS_URL: &str = "redis.url";
-const REDIS_PREFIX: &str = "redis.prefix";
-const DRAIN_TIMEOUT: &str = "drain.timeout";
-/// Applies to both directions, so the engine's configuration reads it too.
-pub const MAX_EVENT_BYTES: &str = "limits.max_event_bytes";
-
-/// The keys of this module.
-pub const KEYS: &[Key] = &[
-    Key {
-        path: LISTEN,
-        kind: Kind::Address,
-        default: "0.0.0.0:3000",
-        doc: "Address of the public listener: Socket.IO and `/healthz`, nothing else.",
-    },
-    Key {
-        path: policy::POLICY,
-        kind: Kind::Path,
-        default: "",
-        doc: "The policy file; `builtin:whatsapp-crm` is the bundled example. Required.",
-    },
-    Key {
-        path: REDIS_URL,
-        kind: Kind::Secret,
-        default: "",
-        doc: "`redis://[user:password@]host:port[/db]`; empty = a node on its own.",
-    },
-    Key {
-        path: REDIS_PREFIX,
-        kind: Kind::String,
-        default: "roomcast",
-        doc: "First part of all channel names; clusters that share a Redis need different ones.",
-    },
-    Key {
-        path: MAX_EVENT_BYTES,
-        kind: Kind::Size,
-        default: "1MiB",
-        doc: "Size of one event, in both directions; 0 = off.",
-    },
-    Key {
-        path: DRAIN_TIMEOUT,
-        kind: Kind::Duration,
-        default: "25s",
-        doc: "How long stopping may take altogether.",
-    },
-    Key {
-        path: "drain.rate",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_connections",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_connections_per_user",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_connections_per_ip",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.handshakes_per_second",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.events_per_second",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_rooms_per_socket",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_outbound_bytes",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "history.*",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "recovery.*",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "presence.*",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "interop.node.*",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "cluster.*",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "server.*",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: engine::PING_INTERVAL,
-        kind: Kind::Duration,
-        default: "25s",
-        doc: "Time between two pings to a client.",
-    },
-    Key {
-        path: engine::PING_TIMEOUT,
-        kind: Kind::Duration,
-        default: "20s",
-        doc: "How long a client may take to answer a ping.",
-    },
-    Key {
-        path: engine::TRANSPORTS,
-        kind: Kind::List,
-        default: "websocket,polling",
-        doc: "Transports on offer; polling needs sticky sessions at the load balancer.",
-    },
-    Key {
-        path: engine::PATH,
-        kind: Kind::String,
-        default: "/socket.io",
-        doc: "Path of the Socket.IO endpoint.",
-    },
-];
-
-/// What the node as a whole is told.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The public listener.
-    pub listen: SocketAddr,
-    /// Redis, or none for a node on its own.
-    pub redis: Option<RedisConfig>,
-    /// Bytes of one event.
-    pub max_event_bytes: usize,
-    /// How long stopping may take.
-    pub drain_timeout: Duration,
-}
-
-impl Config {
-    /// Reads this module's part.
-    pub fn read(reader: &mut Reader) -> Config {
-        let url = reader.string(REDIS_URL);
-        let prefix = reader.string(REDIS_PREFIX);
-        let redis = (!url.is_empty()).then(|| RedisConfig {
-            prefix,
-            ..RedisConfig::new(url)
-        });
-        if let Some(Err(error)) = redis.as_ref().map(RedisConfig::validate) {
-            reader.say(format!("redis: {error}"));
-        }
-        Config {
-            listen: reader.address(LISTEN),
-            redis,
-            max_event_bytes: reader.size(MAX_EVENT_BYTES),
-            drain_timeout: reader.duration(DRAIN_TIMEOUT),
-        }
-    }
-}
 
 /// Why a node cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -273,7 +84,7 @@ impl App {
     ///
     /// # Errors
     /// See [`AppError`].
-    pub fn build(config: config::Config, extras: Extras) -> Result<App, AppError> {
+    pub fn build(config: Config, extras: Extras) -> Result<App, AppError> {
         App::build_with(config, extras, None)
     }
 
@@ -281,16 +92,16 @@ impl App {
     ///
     /// # Errors
     /// See [`AppError`].
-    pub fn build_on(config: config::Config, extras: Extras, hub: &MemoryHub) -> Result<App, AppError> {
+    pub fn build_on(config: Config, extras: Extras, hub: &MemoryHub) -> Result<App, AppError> {
         App::build_with(config, extras, Some(hub))
     }
 
-    fn build_with(config: config::Config, extras: Extras, hub: Option<&MemoryHub>) -> Result<App, AppError> {
-        let public = listen(config.app.listen, "`listen`")?;
+    fn build_with(config: Config, extras: Extras, hub: Option<&MemoryHub>) -> Result<App, AppError> {
+        let public = listen(config.node.listen, "`listen`")?;
         let operations = listen(config.admin.listen, "`ops.listen`")?;
         let metrics = Metrics::new()?;
         let id = NodeId::random();
-        let (bus, inbound, redis) = bus(&config.app, &id, hub, &metrics)?;
+        let (bus, inbound, redis) = bus(&config.node, &id, hub, &metrics)?;
 
         let sockets = Sockets::default();
         let verifier = Verifier::new(config.auth);
@@ -303,7 +114,7 @@ impl App {
         let population = sessions.population().clone();
         let delivery = Delivery::new(sockets.clone(), population.clone(), metrics.clone());
         let limits = Limits {
-            max_event_bytes: config.app.max_event_bytes,
+            max_event_bytes: config.node.max_event_bytes,
         };
         let cluster_config = ClusterConfig {
             limits,
@@ -340,7 +151,7 @@ impl App {
             connections: Connections::default(),
             sockets,
             drain,
-            drain_timeout: config.app.drain_timeout,
+            drain_timeout: config.node.drain_timeout,
             metrics,
             readiness,
         })
@@ -424,7 +235,7 @@ impl App {
 type BusParts = (Arc<dyn Bus>, mpsc::Receiver<Inbound>, Option<Arc<RedisBus>>);
 
 fn bus(
-    config: &Config,
+    config: &NodeConfig,
     id: &NodeId,
     hub: Option<&MemoryHub>,
     metrics: &Metrics,

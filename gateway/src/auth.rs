@@ -5,6 +5,7 @@
 
 mod claims;
 mod keys;
+mod sign;
 
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +14,11 @@ use serde_json::Value;
 
 pub use claims::Claims;
 pub use keys::{KeyError, Keys};
+pub use sign::{SignError, sign};
 
 use crate::{
-    config::{Key, Kind, Reader},
     refusal::Refusal,
+    settings::{Key, Kind, Reader},
 };
 
 const HMAC_SECRET: &str = "auth.jwt.hmac_secret";

@@ -11,9 +11,10 @@ use std::{ffi::OsString, fmt, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use token::sign;
-
-use crate::config::{Config, Problems, ProcessEnv};
+use crate::{
+    config::Config,
+    settings::{Problems, ProcessEnv},
+};
 
 /// Exit code of bad arguments and bad configuration (`EX_USAGE`).
 pub const USAGE: u8 = 64;
@@ -60,20 +61,20 @@ struct CheckConfig {
 
 /// Why a command did not do its work.
 #[derive(Debug)]
-pub(crate) struct Failure {
+struct Failure {
     code: u8,
     message: String,
 }
 
 impl Failure {
-    pub(crate) fn usage(message: impl fmt::Display) -> Failure {
+    fn usage(message: impl fmt::Display) -> Failure {
         Failure {
             code: USAGE,
             message: message.to_string(),
         }
     }
 
-    pub(crate) fn unavailable(message: impl fmt::Display) -> Failure {
+    fn unavailable(message: impl fmt::Display) -> Failure {
         Failure {
             code: UNAVAILABLE,
             message: message.to_string(),

@@ -5,25 +5,25 @@
 //! once, with the key, the value seen and what was expected.
 
 mod doc;
-mod key;
-mod layers;
-mod reader;
-mod value;
+mod node;
 
 use std::path::Path;
 
 pub use doc::markdown;
-pub use key::{Key, Kind};
-pub use layers::{Env, Layers, MapEnv, ProcessEnv};
-pub use reader::{Problem, Problems, Reader};
+pub use node::NodeConfig;
 
-use crate::{admin, app, auth, engine, http, policy, telemetry};
+use crate::{
+    admin, auth, engine, http,
+    policy::{BUILTIN, Policy, WHATSAPP_CRM},
+    settings::{Env, Key, Layers, Problems, Reader},
+    telemetry,
+};
 
 /// Everything a node is told before it starts.
 #[derive(Debug)]
 pub struct Config {
-    /// Listeners, the policy's place and how to stop.
-    pub app: app::Config,
+    /// Listener, Redis, and how to stop.
+    pub node: NodeConfig,
     /// Who may connect.
     pub auth: auth::Config,
     /// The Socket.IO engine.
@@ -35,12 +35,12 @@ pub struct Config {
     /// Logs.
     pub telemetry: telemetry::Config,
     /// The policy, loaded and checked.
-    pub policy: policy::Policy,
+    pub policy: Policy,
 }
 
 /// Every key there is, in the order of the reference.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    [app::KEYS, auth::KEYS, http::KEYS, admin::KEYS, telemetry::KEYS]
+    [node::KEYS, auth::KEYS, http::KEYS, admin::KEYS, telemetry::KEYS]
         .into_iter()
         .flatten()
 }
@@ -60,16 +60,16 @@ impl Config {
     /// All problems found.
     pub fn from_layers(layers: Layers) -> Result<Config, Problems> {
         let mut reader = Reader::new(layers, keys().collect());
-        let app = app::Config::read(&mut reader);
+        let node = NodeConfig::read(&mut reader);
         let auth = auth::Config::read(&mut reader);
         let engine = engine_config(&mut reader);
         let http = http::Config::read(&mut reader);
         let admin = admin::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
-        let policy = policy::load(&mut reader);
+        let policy = policy(&mut reader);
         match (reader.finish(), auth, policy) {
             (Ok(()), Some(auth), Some(policy)) => Ok(Config {
-                app,
+                node,
                 auth,
                 engine,
                 http,
@@ -84,6 +84,29 @@ impl Config {
     }
 }
 
+/// Loads the policy that the configuration names. `None` when a problem was reported.
+fn policy(reader: &mut Reader) -> Option<Policy> {
+    let name = reader.string(node::POLICY);
+    if name.is_empty() {
+        reader.say("policy: missing; name the policy file that says which rooms a client is in");
+        return None;
+    }
+    let text = if name == BUILTIN {
+        WHATSAPP_CRM.to_owned()
+    } else {
+        reader.file(node::POLICY)?
+    };
+    match Policy::parse(&text) {
+        Ok(policy) => Some(policy),
+        Err(errors) => {
+            for error in errors {
+                reader.say(format!("{name}: {error}"));
+            }
+            None
+        }
+    }
+}
+
 /// The engine knows nothing of the gateway, so its configuration is translated here.
 fn engine_config(reader: &mut Reader) -> engine::Config {
     let transports = reader.list(engine::TRANSPORTS);
@@ -93,7 +116,7 @@ fn engine_config(reader: &mut Reader) -> engine::Config {
         path: reader.string(engine::PATH),
         websocket: transports.iter().any(|t| t == "websocket"),
         polling: transports.iter().any(|t| t == "polling"),
-        max_payload: reader.size(app::MAX_EVENT_BYTES),
+        max_payload: reader.size(node::MAX_EVENT_BYTES),
     };
     if let Some(other) = transports
         .iter()

@@ -25,10 +25,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     app::Extras,
-    auth::{Claims, Keys},
-    cli::{Failure, sign},
-    config::{Config, Layers},
+    auth::{Claims, Keys, sign},
+    config::Config,
     policy::{BUILTIN, Policy},
+    settings::{Layers, Problems},
 };
 
 const INDEX: &str = include_str!("dev/index.html");
@@ -46,6 +46,28 @@ const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
 const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' https://cdn.socket.io; style-src 'self'; \
     img-src 'self' data:; connect-src 'self' ws: wss: http://127.0.0.1:* http://localhost:*; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Why a development node cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DevError {
+    /// The settings that are given have problems.
+    #[error("the configuration has problems:\n{0}")]
+    Settings(Problems),
+    /// There are settings that `--dev` would weaken.
+    #[error(
+        "--dev makes up its own keys and policy, but {0} is configured; run without --dev, or without it"
+    )]
+    Weakened(String),
+    /// An address that others can reach.
+    #[error("--dev listens on the loopback only, and {0} is not on it; try 127.0.0.1:{port}", port = .0.port())]
+    NotLoopback(SocketAddr),
+    /// The bundle of the official client cannot be read.
+    #[error("--client-bundle {0}: cannot be read: {1}")]
+    Bundle(String, std::io::Error),
+    /// Keys and tokens could not be made.
+    #[error("cannot make up keys: {0}")]
+    Keys(String),
+}
 
 /// What `--dev` made up, for the page and for the terminal.
 pub struct Dev {
@@ -71,13 +93,10 @@ impl Dev {
     /// # Errors
     /// When a file or the environment holds settings that a development node would weaken, when an address is not
     /// on the loopback, or when the bundle cannot be read.
-    pub(crate) fn prepare(mut layers: Layers, bundle: Option<&Path>) -> Result<(Config, Dev), Failure> {
+    pub fn prepare(mut layers: Layers, bundle: Option<&Path>) -> Result<(Config, Dev), DevError> {
         let weakened: Vec<&str> = layers.paths().filter(|path| is_production(path)).collect();
         if !weakened.is_empty() {
-            return Err(Failure::usage(format!(
-                "--dev makes up its own keys and policy, but {} is configured; run without --dev, or without it",
-                weakened.join(", ")
-            )));
+            return Err(DevError::Weakened(weakened.join(", ")));
         }
         let secret = random()?;
         let api_key = random()?;
@@ -86,25 +105,17 @@ impl Dev {
         layers.set_default("auth.jwt.hmac_secret", &secret);
         layers.set_default("api.keys", &api_key);
         layers.set_default("log.level", "warn");
-        let config = Config::from_layers(layers)?;
-        let (listen, operations) = (config.app.listen, config.admin.listen);
+        let config = Config::from_layers(layers).map_err(DevError::Settings)?;
+        let (listen, operations) = (config.node.listen, config.admin.listen);
         for address in [listen, operations] {
             if !address.ip().is_loopback() {
-                return Err(Failure::usage(format!(
-                    "--dev listens on the loopback only, and {address} is not on it; try 127.0.0.1:{}",
-                    address.port()
-                )));
+                return Err(DevError::NotLoopback(address));
             }
         }
-        let bundle = match bundle {
-            None => None,
-            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-                Failure::usage(format!(
-                    "--client-bundle {}: cannot be read: {error}",
-                    path.display()
-                ))
-            })?),
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|e| DevError::Bundle(path.display().to_string(), e))
         };
+        let bundle = bundle.map(read).transpose()?;
         let page = Page {
             secret,
             claims: claims(),
@@ -125,7 +136,7 @@ impl Dev {
     }
 
     /// What a node needs to serve the page.
-    pub(crate) fn extras(&self) -> Extras {
+    pub fn extras(&self) -> Extras {
         let port = self.listen.port();
         Extras {
             pages: self.pages(),
@@ -136,7 +147,7 @@ impl Dev {
     }
 
     /// What is printed when the node is there.
-    pub(crate) fn greeting(&self) -> String {
+    pub fn greeting(&self) -> String {
         let Dev {
             listen,
             operations,
@@ -211,9 +222,10 @@ fn claims() -> Map<String, Value> {
 }
 
 impl Page {
-    fn token(&self) -> Result<String, Failure> {
-        let keys = Keys::new(Some(&self.secret), None, &[]).map_err(Failure::usage)?;
-        sign(&keys, self.claims.clone(), TOKEN_LIFE, SystemTime::now())
+    fn token(&self) -> Result<String, DevError> {
+        let made = |error: &dyn std::fmt::Display| DevError::Keys(error.to_string());
+        let keys = Keys::new(Some(&self.secret), None, &[]).map_err(|e| made(&e))?;
+        sign(&keys, self.claims.clone(), TOKEN_LIFE, SystemTime::now()).map_err(|e| made(&e))
     }
 
     fn html(&self) -> Response {
@@ -301,9 +313,8 @@ async fn loopback_names_only(request: Request, next: Next) -> Response {
     }
 }
 
-fn random() -> Result<String, Failure> {
+fn random() -> Result<String, DevError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::unavailable(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| DevError::Keys(error.to_string()))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

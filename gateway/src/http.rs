@@ -17,10 +17,10 @@ use http::{
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    config::{Key, Kind, Reader},
     drain::Drain,
     engine::Layer,
     metrics::{self, Metrics},
+    settings::{Key, Kind, Reader},
 };
 
 const ALLOWED_ORIGINS: &str = "cors.allowed_origins";

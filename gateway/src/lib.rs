@@ -3,7 +3,8 @@
 //! | File | Concept |
 //! |---|---|
 //! | `app` | the composition root: the only place that joins the parts, and the owner of all tasks |
-//! | `config` | one file, the environment, flags; all errors at once |
+//! | `config` | everything a node is told, summed up from the parts |
+//! | `settings` | keys, layers (one file, the environment, flags), all problems at once |
 //! | `http` | the public listener |
 //! | `admin`, `api` | the operations listener and the API for backends |
 //! | `engine` | Socket.IO itself, behind a seam |
@@ -36,4 +37,5 @@ mod query;
 pub mod refusal;
 pub mod session;
 pub mod sessions;
+pub mod settings;
 pub mod telemetry;

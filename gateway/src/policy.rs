@@ -18,12 +18,9 @@ pub use reply::{Answer, Reply};
 pub use scope::Identity;
 
 use self::{condition::Expression, scope::Scope, template::Template};
-use crate::{auth::Claims, config::Reader, refusal::Refusal};
+use crate::{auth::Claims, refusal::Refusal};
 
-/// The configuration key of the policy's file.
-pub const POLICY: &str = "policy";
-
-/// The value of that key that stands for the bundled example.
+/// The name that stands for the bundled example where a policy file is asked for.
 pub const BUILTIN: &str = "builtin:whatsapp-crm";
 
 /// The bundled example, which `serve --dev` runs with.
@@ -92,29 +89,6 @@ pub struct PolicyError(pub String);
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Loads the policy that the configuration names. `None` when a problem was reported.
-pub fn load(reader: &mut Reader) -> Option<Policy> {
-    let name = reader.string(POLICY);
-    if name.is_empty() {
-        reader.say("policy: missing; name the policy file that says which rooms a client is in");
-        return None;
-    }
-    let text = if name == BUILTIN {
-        WHATSAPP_CRM.to_owned()
-    } else {
-        reader.file(POLICY)?
-    };
-    match Policy::parse(&text) {
-        Ok(policy) => Some(policy),
-        Err(errors) => {
-            for error in errors {
-                reader.say(format!("{name}: {error}"));
-            }
-            None
-        }
     }
 }
 

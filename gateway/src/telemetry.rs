@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{Key, Kind, Reader};
+use crate::settings::{Key, Kind, Reader};
 
 const LEVEL: &str = "log.level";
 const FORMAT: &str = "log.format";

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, value::RawValue};
 use tokio::time::timeout;
 
 use super::{Failure, block_on, http, print};
-use crate::config::{Config, ProcessEnv};
+use crate::{config::Config, settings::ProcessEnv};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -41,7 +41,7 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
         return block_on(through_api(url, key, envelope));
     }
     let config = Config::load(file.as_deref(), &ProcessEnv, &[])?;
-    if let (None, Some(redis)) = (&arguments.url, config.app.redis) {
+    if let (None, Some(redis)) = (&arguments.url, config.node.redis) {
         return block_on(through_redis(redis, envelope));
     }
     let Some(key) = arguments.api_key.as_deref().or(config.admin.api_keys.first()) else {

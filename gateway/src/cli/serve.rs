@@ -8,8 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Failure, print};
 use crate::{
     app::{App, AppError},
-    config::{Config, Layers, ProcessEnv},
+    config::Config,
     dev::Dev,
+    settings::{Layers, ProcessEnv},
     telemetry,
 };
 
@@ -39,7 +40,8 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
     }
     let layers = Layers::load(file.as_deref(), &ProcessEnv, &flags);
     let (config, dev) = if arguments.dev {
-        let (config, dev) = Dev::prepare(layers, arguments.client_bundle.as_deref())?;
+        let (config, dev) =
+            Dev::prepare(layers, arguments.client_bundle.as_deref()).map_err(Failure::usage)?;
         (config, Some(dev))
     } else {
         (Config::from_layers(layers)?, None)

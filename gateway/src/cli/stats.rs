@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{Failure, block_on, http, print};
-use crate::config::{Config, ProcessEnv};
+use crate::{config::Config, settings::ProcessEnv};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

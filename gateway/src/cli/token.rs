@@ -2,17 +2,14 @@
 
 use std::{
     path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use clap::Args;
 use serde_json::{Map, Value};
 
 use super::{Failure, print};
-use crate::{
-    auth,
-    config::{Config, ProcessEnv},
-};
+use crate::{auth, config::Config, settings::ProcessEnv};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -38,31 +35,8 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
     }
     claims.insert("sub".to_owned(), arguments.user.into());
     claims.extend(arguments.claims);
-    print(&sign(
-        &config.auth.keys,
-        claims,
-        arguments.ttl,
-        SystemTime::now(),
-    )?)
-}
-
-/// Signs claims, with `iat` and `exp` set where the caller did not.
-pub(crate) fn sign(
-    keys: &auth::Keys,
-    mut claims: Map<String, Value>,
-    ttl: Duration,
-    now: SystemTime,
-) -> Result<String, Failure> {
-    let (algorithm, key) = keys.signer().ok_or_else(|| {
-        Failure::usage("only a shared secret (auth.jwt.hmac_secret) can sign tokens; a public key cannot")
-    })?;
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    claims.entry("iat").or_insert_with(|| now.into());
-    claims
-        .entry("exp")
-        .or_insert_with(|| now.saturating_add(ttl.as_secs()).into());
-    jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, key)
-        .map_err(|error| Failure::usage(format!("cannot sign: {error}")))
+    let token = auth::sign(&config.auth.keys, claims, arguments.ttl, SystemTime::now());
+    print(&token.map_err(Failure::usage)?)
 }
 
 fn claim(text: &str) -> Result<(String, Value), String> {

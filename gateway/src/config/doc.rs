@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Kind, keys};
+use super::keys;
+use crate::settings::Kind;
 
 /// The reference as Markdown: what `roomcast config-doc` prints and `docs/configuration.md` holds.
 pub fn markdown() -> String {

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use gateway::config::{Config, Layers, MapEnv};
+use gateway::{
+    config::Config,
+    settings::{Layers, MapEnv},
+};
 
 /// A folder of its own for each test, removed with it.
 pub struct Folder(pub PathBuf);
@@ -222,18 +225,18 @@ fn layers_and_formats() {
     for (name, text) in [("c.yaml", yaml), ("c.yml", yaml), ("c.json", json)] {
         let file = folder.file(name, text);
         assert_eq!(
-            load(Some(&file), &[], &[]).unwrap().app.listen.port(),
+            load(Some(&file), &[], &[]).unwrap().node.listen.port(),
             1,
             "{name}"
         );
         let env = [("ROOMCAST__LISTEN", "127.0.0.1:2")];
         assert_eq!(
-            load(Some(&file), &env, &[]).unwrap().app.listen.port(),
+            load(Some(&file), &env, &[]).unwrap().node.listen.port(),
             2,
             "the environment wins"
         );
         let config = load(Some(&file), &env, &[("listen", "127.0.0.1:3")]).unwrap();
-        assert_eq!(config.app.listen.port(), 3, "flags win");
+        assert_eq!(config.node.listen.port(), 3, "flags win");
     }
     for (name, text, expect) in [
         ("c.ini", "", "unknown kind of file"),

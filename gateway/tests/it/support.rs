@@ -9,7 +9,8 @@ use std::{
 use adapter_redis::MemoryHub;
 use gateway::{
     app::{App, AppError, Extras},
-    config::{Config, Layers, MapEnv},
+    config::Config,
+    settings::{Layers, MapEnv},
 };
 use jsonwebtoken::{EncodingKey, Header};
 use loadtest::{Client, Connect};

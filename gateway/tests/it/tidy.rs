@@ -81,6 +81,18 @@ fn only_the_composition_root_chooses_the_bus() {
 }
 
 #[test]
+fn settings_know_no_part_and_parts_know_no_whole() {
+    for (name, code) in sources("gateway/src/settings") {
+        assert!(!code.contains("crate::"), "{name} reaches out of the settings");
+    }
+    only_in(
+        "config::Config",
+        &["gateway/src"],
+        &["gateway/src/app.rs", "gateway/src/cli", "gateway/src/dev.rs"],
+    );
+}
+
+#[test]
 fn pure_files_do_no_io() {
     let pure = sources("gateway/src/policy").into_iter().chain(
         [

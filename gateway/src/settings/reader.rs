@@ -41,7 +41,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(mut layers: Layers, keys: Vec<&'static Key>) -> Reader {
+    /// Reads `layers` by `keys`; names that no key covers are problems at once.
+    pub fn new(mut layers: Layers, keys: Vec<&'static Key>) -> Reader {
         let problems = std::mem::take(&mut layers.problems)
             .into_iter()
             .map(Problem)
@@ -147,7 +148,11 @@ impl Reader {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(), Problems> {
+    /// The end of reading.
+    ///
+    /// # Errors
+    /// All problems that were found.
+    pub fn finish(self) -> Result<(), Problems> {
         if self.problems.is_empty() {
             Ok(())
         } else {

@@ -1,0 +1,201 @@
+//! The node as a whole: where it listens, its Redis, its policy, how it stops.
+
+use std::{net::SocketAddr, time::Duration};
+
+use adapter_redis::RedisConfig;
+
+use crate::{
+    engine,
+    settings::{Key, Kind, Reader},
+};
+
+/// The policy's file.
+pub(super) const POLICY: &str = "policy";
+const LISTEN: &str = "listen";
+const REDIS_URL: &str = "redis.url";
+const REDIS_PREFIX: &str = "redis.prefix";
+const DRAIN_TIMEOUT: &str = "drain.timeout";
+/// Applies to both directions, so the engine's configuration reads it too.
+pub(super) const MAX_EVENT_BYTES: &str = "limits.max_event_bytes";
+
+/// The keys of the node as a whole, of the engine (which knows nothing of settings), and those that are planned.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        path: LISTEN,
+        kind: Kind::Address,
+        default: "0.0.0.0:3000",
+        doc: "Address of the public listener: Socket.IO and `/healthz`, nothing else.",
+    },
+    Key {
+        path: POLICY,
+        kind: Kind::Path,
+        default: "",
+        doc: "The policy file; `builtin:whatsapp-crm` is the bundled example. Required.",
+    },
+    Key {
+        path: REDIS_URL,
+        kind: Kind::Secret,
+        default: "",
+        doc: "`redis://[user:password@]host:port[/db]`; empty = a node on its own.",
+    },
+    Key {
+        path: REDIS_PREFIX,
+        kind: Kind::String,
+        default: "roomcast",
+        doc: "First part of all channel names; clusters that share a Redis need different ones.",
+    },
+    Key {
+        path: MAX_EVENT_BYTES,
+        kind: Kind::Size,
+        default: "1MiB",
+        doc: "Size of one event, in both directions; 0 = off.",
+    },
+    Key {
+        path: DRAIN_TIMEOUT,
+        kind: Kind::Duration,
+        default: "25s",
+        doc: "How long stopping may take altogether.",
+    },
+    Key {
+        path: "drain.rate",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "limits.max_connections",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "limits.max_connections_per_user",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "limits.max_connections_per_ip",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "limits.handshakes_per_second",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "limits.events_per_second",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "limits.max_rooms_per_socket",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "limits.max_outbound_bytes",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "history.*",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "recovery.*",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "presence.*",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "interop.node.*",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "cluster.*",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "server.*",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: engine::PING_INTERVAL,
+        kind: Kind::Duration,
+        default: "25s",
+        doc: "Time between two pings to a client.",
+    },
+    Key {
+        path: engine::PING_TIMEOUT,
+        kind: Kind::Duration,
+        default: "20s",
+        doc: "How long a client may take to answer a ping.",
+    },
+    Key {
+        path: engine::TRANSPORTS,
+        kind: Kind::List,
+        default: "websocket,polling",
+        doc: "Transports on offer; polling needs sticky sessions at the load balancer.",
+    },
+    Key {
+        path: engine::PATH,
+        kind: Kind::String,
+        default: "/socket.io",
+        doc: "Path of the Socket.IO endpoint.",
+    },
+];
+
+/// What the node as a whole is told.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The public listener.
+    pub listen: SocketAddr,
+    /// Redis, or none for a node on its own.
+    pub redis: Option<RedisConfig>,
+    /// Bytes of one event.
+    pub max_event_bytes: usize,
+    /// How long stopping may take.
+    pub drain_timeout: Duration,
+}
+
+impl NodeConfig {
+    /// Reads this module's part.
+    pub(super) fn read(reader: &mut Reader) -> NodeConfig {
+        let url = reader.string(REDIS_URL);
+        let prefix = reader.string(REDIS_PREFIX);
+        let redis = (!url.is_empty()).then(|| RedisConfig {
+            prefix,
+            ..RedisConfig::new(url)
+        });
+        if let Some(Err(error)) = redis.as_ref().map(RedisConfig::validate) {
+            reader.say(format!("redis: {error}"));
+        }
+        NodeConfig {
+            listen: reader.address(LISTEN),
+            redis,
+            max_event_bytes: reader.size(MAX_EVENT_BYTES),
+            drain_timeout: reader.duration(DRAIN_TIMEOUT),
+        }
+    }
+}
