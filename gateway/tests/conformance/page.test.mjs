@@ -10,7 +10,7 @@ import { Client } from "./support/client.mjs";
 import { ROOMCAST, TARGET, environment } from "./support/node.mjs";
 import { freePort } from "./support/port.mjs";
 import { stage } from "./support/stage.mjs";
-import { signed } from "./support/token.mjs";
+import { watchFor } from "./support/token.mjs";
 import { until } from "./support/until.mjs";
 
 const BUNDLE = resolve(import.meta.dirname, "node_modules/socket.io-client/dist/socket.io.js");
@@ -23,8 +23,7 @@ describe("serve --dev", () => {
 
   test("prints a page, a token, a key and a command, and each of them works", async () => {
     const dev = await startDev();
-    signed.add(dev.token);
-    const client = on.keep(new Client(dev.page, { token: dev.token }));
+    const client = on.keep(new Client(dev.page, { token: watchFor(dev.token) }));
     await client.connected();
     const command = dev.line("Publish");
     const shell = new Child("the printed command", "sh", ["-c", command], { env: environment() });

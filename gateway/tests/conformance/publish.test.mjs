@@ -5,7 +5,7 @@ import { before, describe, test } from "node:test";
 import { Child } from "./support/child.mjs";
 import { API_KEY, ROOMCAST, environment } from "./support/node.mjs";
 import { stage } from "./support/stage.mjs";
-import { signed, token } from "./support/token.mjs";
+import { token, watchFor } from "./support/token.mjs";
 
 describe("publishing", () => {
   const on = stage();
@@ -42,6 +42,33 @@ describe("publishing", () => {
       const before = await node.ops.metric("roomcast_publish_total");
       await node.publish({ room: "system", event: "news" });
       assert.equal(await node.ops.metric("roomcast_publish_total"), before + 1);
+    });
+  });
+
+  describe("a batch", () => {
+    const batch = (items) => node.ops.post("/api/v1/publish/batch", { items });
+
+    test("has one result for each item, in order, and a bad item stops nothing", async () => {
+      const client = await on.connect(node, { token: token() });
+      const items = Array.from({ length: 50 }, (_, n) => ({ room: "user:u1", event: "news", data: n }));
+      items.splice(20, 0, { room: "user:u1" }, { room: "user:nobody", event: "news", data: "nobody" });
+      const response = await batch(items);
+      assert.equal(response.status, 200);
+      const { results } = await response.json();
+      assert.equal(results.length, items.length);
+      assert.equal(results[20].code, "no_event");
+      assert.equal(results[21].sockets, 0);
+      const good = results.filter((_, n) => n !== 20 && n !== 21);
+      assert.ok(good.every(({ sockets, complete }) => sockets === 1 && complete), JSON.stringify(good));
+      for (let n = 0; n < 50; n += 1) assert.deepEqual(await client.next("news"), [n]);
+    });
+
+    test("may be empty, and is refused when it is no batch", async () => {
+      assert.deepEqual(await (await batch([])).json(), { results: [] });
+      for (const body of ["", "[]", "{}", '{"items": 1}']) {
+        assert.equal((await node.ops.post("/api/v1/publish/batch", body)).status, 422, body);
+      }
+      assert.equal((await node.ops.get("/api/v1/publish/batch", { method: "POST", body: '{"items":[]}' })).status, 401);
     });
   });
 
@@ -175,9 +202,7 @@ describe("publishing", () => {
       const { code, output, stdout } = await run("token", "--config", node.configFile, "--user", "cli-user",
         "--claim", "tenant_id=cli-tenant", "--claim", 'whatsapp_accounts=["a"]', "--ttl", "1m");
       assert.equal(code, 0, output);
-      const text = stdout.split("\n").at(-1);
-      signed.add(text);
-      const client = await on.connect(node, { token: text });
+      const client = await on.connect(node, { token: watchFor(stdout.split("\n").at(-1)) });
       assert.equal((await client.ask("subscribe:whatsapp", "a")).ok, true);
       for (const room of ["user:cli-user", "tenant:cli-tenant", "whatsapp:a"]) {
         assert.equal((await node.publish({ room, event: "news" })).sockets, 1, room);
