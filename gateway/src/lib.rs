@@ -10,6 +10,7 @@
 //! | `engine` | Socket.IO itself, behind a seam |
 //! | `auth` | tokens to verified claims |
 //! | `policy` | claims to rooms, events to decisions |
+//! | `query` | the query of a URL |
 //! | `sessions`, `session` | who is let in; one client's life |
 //! | `delivery` | from the bus to the sockets |
 //! | `refusal` | everything a client can be refused with |
@@ -33,7 +34,7 @@ pub mod engine;
 pub mod http;
 pub mod metrics;
 pub mod policy;
-mod query;
+pub mod query;
 pub mod refusal;
 pub mod session;
 pub mod sessions;

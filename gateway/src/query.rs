@@ -1,7 +1,7 @@
 //! The query of a URL as names and values. Pure.
 
 /// Decodes `a=1&b=2`; bad escapes are kept as they are, so that decoding never fails.
-pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+pub fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     query.split('&').filter(|part| !part.is_empty()).map(|part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         (decode(name), decode(value))

@@ -1,0 +1,153 @@
+//! The bundled policy with a hostile argument, query and token: nobody gets a room outside of its rule, and nobody
+//! gets one without permission.
+
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gateway::auth::Claims;
+use gateway::policy::{Answer, Identity, Policy, Rule, WHATSAPP_CRM};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+
+const NOW_MS: u64 = 1_800_000_000_123;
+/// The lists of the policy's `[[subscribe]]` rules, in their order.
+const LISTS: [&str; 3] = ["whatsapp_accounts", "campaigns", "contacts"];
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| match Policy::parse(WHATSAPP_CRM) {
+    Ok(policy) => policy,
+    Err(errors) => panic!("the bundled policy: {errors:?}"),
+});
+
+fuzz_target!(|text: &str| {
+    // What is not JSON is an argument all the same: a text.
+    let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+    subscriptions(&value);
+    query(&value);
+    claims(&value);
+    replies(&value);
+});
+
+fn subscriptions(argument: &Value) {
+    let identity = Identity {
+        user: "42".to_owned(),
+        tenant: None,
+    };
+    for ((event, _, template), list) in POLICY.subscriptions().zip(LISTS) {
+        let Some(Rule::Subscribe(rule)) = POLICY.rule(event) else {
+            panic!("{event} has no rule");
+        };
+        let Some(prefix) = template.strip_suffix("{arg}") else {
+            panic!("{template} has another shape; mend this target");
+        };
+        let enter = |claims: &Value| rule.enter(argument, claims, &identity, now()).ok();
+        let everything = enter(&json!({ list: ["*"] }));
+        if let Some(room) = &everything {
+            let expected = name(argument).map(|name| format!("{prefix}{name}"));
+            assert_eq!(Some(room.as_str()), expected.as_deref());
+        }
+        let left = rule.leave(argument, &Value::Null, &identity, now()).ok();
+        assert_eq!(
+            left, everything,
+            "what can be entered can be left, and nothing else"
+        );
+        if let Some(room) = enter(&json!({ list: ["1"] })) {
+            assert_eq!(room.as_str(), format!("{prefix}1"));
+        }
+        for claims in [json!({ list: [] }), json!({ list: "*" }), json!({}), Value::Null] {
+            assert_eq!(enter(&claims), None, "{claims} allows {argument}");
+        }
+        // A token that holds anything at all opens this one rule's rooms, whatever it says.
+        if let Ok(room) = rule.enter(&json!("1"), argument, &identity, now()) {
+            assert_eq!(room.as_str(), format!("{prefix}1"));
+        }
+    }
+}
+
+/// What the URL says adds the one room that the token lists.
+fn query(query: &Value) {
+    let rooms = |bots: Value| {
+        let claims = Claims::unverified(json!({"sub": "42", "bots": bots}), 0);
+        match POLICY.admit(&claims, query, now()) {
+            Ok(grants) => grants.rooms,
+            Err(refusal) => panic!("{refusal:?}: a query must not keep anybody out"),
+        }
+    };
+    for room in rooms(json!(["b1"])) {
+        assert!(
+            ["system", "user:42", "user:42:bot:b1"].contains(&room.as_str()),
+            "{room}"
+        );
+    }
+    let asked = query
+        .get("botId")
+        .and_then(name)
+        .map(|bot| format!("user:42:bot:{bot}"));
+    for room in rooms(json!(["*"])) {
+        let room = room.as_str();
+        assert!(
+            ["system", "user:42"].contains(&room) || Some(room) == asked.as_deref(),
+            "{room}"
+        );
+    }
+}
+
+/// What a token says becomes names of users and tenants, and never a pattern of another kind.
+fn claims(claims: &Value) {
+    let claims = Claims::unverified(claims.clone(), 0);
+    let Ok(grants) = POLICY.admit(&claims, &Value::Null, now()) else {
+        return;
+    };
+    let values = claims.values();
+    assert_eq!(values.get("sub").and_then(name), Some(grants.identity.user));
+    let claimed = |claim: &str| values.get(claim).and_then(name);
+    for (index, room) in grants.rooms.iter().enumerate() {
+        let room = room.as_str();
+        assert!(
+            room == "system"
+                || room.strip_prefix("user:").is_some_and(|user| {
+                    [claimed("sub"), claimed("account_id")].contains(&Some(user.to_owned()))
+                })
+                || room
+                    .strip_prefix("tenant:")
+                    .is_some_and(|tenant| claimed("tenant_id").as_deref() == Some(tenant)),
+            "{room}"
+        );
+        assert!(
+            grants
+                .rooms
+                .iter()
+                .skip(index + 1)
+                .all(|other| other.as_str() != room),
+            "{room} twice"
+        );
+    }
+}
+
+/// The bundled answers do not depend on what was sent.
+fn replies(argument: &Value) {
+    let identity = Identity {
+        user: "42".to_owned(),
+        tenant: None,
+    };
+    let Some(Rule::Reply(ping)) = POLICY.rule("ping") else {
+        panic!("ping has no rule");
+    };
+    let expected = Some(Answer::Json(json!({"timestamp": NOW_MS})));
+    assert_eq!(ping.data(argument, argument, &identity, now()), expected);
+    assert_eq!(ping.ack(argument, argument, &identity, now()), expected);
+}
+
+/// What may be a part of a name: written down here once more, so that a change of it is noticed.
+fn name(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(NOW_MS)
+}
