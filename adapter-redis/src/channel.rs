@@ -7,12 +7,14 @@
 //! | `roomcast:publish` | JSON envelopes | backends |
 //! | `roomcast:nodes` | frames for all nodes | nodes |
 //! | `roomcast:node:<id>` | frames for one node | nodes |
+//! | `roomcast:{<room>}` | publications for one room | the Redis function, nodes |
+//!
+//! The last is sharded (`SPUBLISH`, `SSUBSCRIBE`): it lies in the same slot of a Redis Cluster as the keys of its room.
 
 use crate::node::NodeId;
+use crate::room::RoomName;
 
 /// A channel of the bus, without the prefix that keeps two clusters on one Redis apart.
-///
-/// Not here yet: `<prefix>:{room}`, one channel for each room. The braces are why no name below can collide with it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Channel {
     /// JSON envelopes from backends, for every node.
@@ -21,6 +23,8 @@ pub enum Channel {
     Nodes,
     /// Frames from a node to this one.
     Node(NodeId),
+    /// Publications for one room. The braces are why no other name can collide with it.
+    Room(RoomName),
 }
 
 const PUBLISH: &str = "publish";
@@ -35,17 +39,36 @@ impl Channel {
             Self::Publish => format!("{prefix}:{PUBLISH}"),
             Self::Nodes => format!("{prefix}:{NODES}"),
             Self::Node(id) => format!("{prefix}:{NODE}{id}"),
+            Self::Room(room) => format!("{prefix}:{{{room}}}"),
         }
     }
 
     /// Which channel a name in Redis stands for; `None` when it is not one of ours.
     #[must_use]
     pub fn parse(prefix: &str, name: &str) -> Option<Self> {
-        match name.strip_prefix(prefix)?.strip_prefix(':')? {
+        let rest = name.strip_prefix(prefix)?.strip_prefix(':')?;
+        match rest {
             PUBLISH => Some(Self::Publish),
             NODES => Some(Self::Nodes),
-            other => NodeId::parse(other.strip_prefix(NODE)?).ok().map(Self::Node),
+            _ => match Self::room(rest) {
+                Some(room) => RoomName::new(room).ok().map(Self::Room),
+                None => NodeId::parse(rest.strip_prefix(NODE)?).ok().map(Self::Node),
+            },
         }
+    }
+
+    /// Whether it is sharded, so that it needs `SPUBLISH` and `SSUBSCRIBE`.
+    pub(crate) fn is_sharded(&self) -> bool {
+        matches!(self, Self::Room(_))
+    }
+
+    /// The room's name in the name of its channel, which is not checked.
+    pub(crate) fn room_in<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+        Self::room(name.strip_prefix(prefix)?.strip_prefix(':')?)
+    }
+
+    fn room(rest: &str) -> Option<&str> {
+        rest.strip_prefix('{')?.strip_suffix('}')
     }
 }
 
@@ -61,6 +84,10 @@ mod tests {
         NodeId::parse("0123456789abcdef").unwrap()
     }
 
+    fn room() -> Channel {
+        Channel::Room(RoomName::new("user:42").unwrap())
+    }
+
     #[test]
     fn names_are_frozen() {
         assert_eq!(Channel::Publish.name("roomcast"), "roomcast:publish");
@@ -69,6 +96,7 @@ mod tests {
             Channel::Node(node()).name("roomcast"),
             "roomcast:node:0123456789abcdef"
         );
+        assert_eq!(room().name("roomcast"), "roomcast:{user:42}");
     }
 
     #[test]
@@ -81,7 +109,10 @@ mod tests {
             "roomcast:node:short",
             "roomcastx:publish",
             "other:nodes",
-            "roomcast:{user:42}",
+            "roomcast:{}",
+            "roomcast:{user:42",
+            "roomcast:{user:{42}",
+            "roomcast:user:42",
         ] {
             assert_eq!(Channel::parse("roomcast", name), None, "{name:?}");
         }
@@ -90,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn names_read_back(prefix in "[a-z:.]{1,12}") {
-            for channel in [Channel::Publish, Channel::Nodes, Channel::Node(node())] {
+            for channel in [Channel::Publish, Channel::Nodes, Channel::Node(node()), room()] {
                 prop_assert_eq!(Channel::parse(&prefix, &channel.name(&prefix)), Some(channel));
             }
         }

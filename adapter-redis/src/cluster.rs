@@ -4,30 +4,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::bus::{Bus, BusError, BusState, Inbound};
+use crate::ask::Answers;
+use crate::bus::{Bus, BusError, BusState};
 use crate::census::{Census, ClusterCensus};
 use crate::channel::Channel;
 use crate::envelope::{Envelope, Limits};
+use crate::heartbeat::NodeInfo;
 use crate::inbound::Receiving;
+use crate::intake::Arrivals;
+use crate::interest::Interests;
 use crate::local::LocalSockets;
 use crate::members::Members;
 use crate::metrics::{Metrics, Outcome, Source};
 use crate::node::NodeId;
 use crate::outbox::{Sending, outbox};
-use crate::publication::Publication;
+use crate::question::{Acks, Answer, Question};
+use crate::reach::Reach;
 use crate::requests::Requests;
-use crate::wire::Frame;
+use crate::wire::{Frame, SecretKeys};
 
 /// How many messages are applied before heartbeats and answers get their turn.
 const BATCH: usize = 16;
 
 /// How a node keeps in touch with the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ClusterConfig {
     /// How often a node says that it lives (default 1 s). At least a millisecond.
     pub heartbeat_interval: Duration,
@@ -35,15 +38,18 @@ pub struct ClusterConfig {
     pub heartbeat_timeout: Duration,
     /// How long answers of other nodes are waited for (default 1 s).
     pub answer_timeout: Duration,
-    /// Limits for envelopes on the channel for backends.
+    /// Limits for envelopes that come from Redis.
     pub limits: Limits,
+    /// What nodes sign their frames with (default: nothing).
+    pub keys: SecretKeys,
 }
 
 /// A node of the cluster. Clones are the same node.
 ///
 /// A publication reaches the sockets of this node only as the frame that comes back from the bus, like those of every
-/// other node, so that all see one publisher's events in one order. Only when the bus is known to be away are they
-/// reached directly. Nothing that comes from the bus is published again.
+/// other node, so that all see one publisher's events in one order. When the bus is known to be away, it takes its place
+/// behind what came before; what is volatile and has no id does not wait for the bus at all. Nothing that comes from the
+/// bus is published again.
 ///
 /// Nothing is delivered, answered or known about other nodes unless [`Cluster::run`] runs.
 #[derive(Clone)]
@@ -54,19 +60,33 @@ pub struct Cluster {
 /// What became of a publication.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Published {
-    /// Its place in the history; `None` as long as there is none.
+    /// Its place among everything that was published, of several rooms the last; `None` without a link, for what is
+    /// volatile and has no id, and while a node of version 1 is there.
     pub offset: Option<String>,
     /// On how many nodes at least one socket was reached. For a publication that nobody counts: how many nodes (and
     /// other subscribers) the bus passed it to.
     pub nodes: u64,
     /// How many sockets were reached, on all nodes that answered; 0 for a publication that nobody counts.
     pub sockets: u64,
-    /// False when a node that was known did not answer in time, or when the bus is away and only sockets of this node
-    /// could be reached. For a publication that nobody counts: whether the bus took it.
+    /// False when one that the bus passed it to did not answer in time, or when the bus is away and only sockets of this
+    /// node could be reached. For a publication that nobody counts: whether the bus took it.
+    pub complete: bool,
+    /// It was published before, under the same id: this is what is known of the first time, and nobody was counted.
+    pub repeated: bool,
+}
+
+/// What came back for an event that asked for acknowledgements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// The acknowledgements' arguments, each the text of a JSON array.
+    pub acks: Vec<String>,
+    /// How many sockets were reached and did not answer in time.
+    pub missing: u64,
+    /// False when a node that got the event did not answer in time, or the bus is away.
     pub complete: bool,
 }
 
-/// Why a publication failed. It reached no socket of this node.
+/// Why a publication failed. Of several rooms some may have it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The bus did not answer: it may have been published or not. Repeat it with the same `id`.
@@ -84,8 +104,10 @@ pub(crate) struct Node {
     pub(crate) local: Arc<dyn LocalSockets>,
     pub(crate) config: ClusterConfig,
     pub(crate) metrics: Metrics,
-    pub(crate) reached: Requests<u64>,
+    pub(crate) reached: Reach<u64>,
+    pub(crate) acks: Reach<Acks>,
     pub(crate) census: Requests<Census>,
+    pub(crate) answers: Requests<Answer>,
     members: Mutex<Members>,
     left: AtomicBool,
 }
@@ -102,7 +124,7 @@ impl Cluster {
         metrics: Metrics,
     ) -> Self {
         let members = Mutex::new(Members::new(config.heartbeat_timeout));
-        let (reached, census, left) = (Requests::new(), Requests::new(), AtomicBool::new(false));
+        let (census, answers, left) = (Requests::new(), Requests::new(), AtomicBool::new(false));
         Self {
             node: Arc::new(Node {
                 id,
@@ -110,8 +132,10 @@ impl Cluster {
                 local,
                 config,
                 metrics,
-                reached,
+                reached: Reach::new(),
+                acks: Reach::new(),
                 census,
+                answers,
                 members,
                 left,
             }),
@@ -119,25 +143,27 @@ impl Cluster {
     }
 
     /// Applies what arrives, answers other nodes and sends heartbeats, all of it in this one future. Ends when
-    /// `inbound` is closed.
+    /// the bus is gone.
     ///
-    /// Dropping the future stops all of that; what was taken from `inbound` was applied.
-    pub async fn run(&self, inbound: mpsc::Receiver<Inbound>) {
+    /// Dropping the future stops all of that; what was taken from `arrivals` was applied.
+    pub async fn run(&self, arrivals: Arrivals) {
         let node = &*self.node;
         let (outbox, sending) = outbox(&node.metrics);
         tokio::select! {
-            () = node.receive(inbound, Receiving::new(node, outbox)) => {}
-            () = node.send(sending) => {}
+            () = node.receive(arrivals, Receiving::new(node, outbox)) => {}
+            () = node.send_answers(sending) => {}
             () = node.heartbeats() => {}
             () = node.bury_the_dead() => {}
         }
     }
 
-    /// Publishes to all nodes.
+    /// Publishes to the nodes that have members of the rooms.
     ///
-    /// With [`Envelope::count`] it answers when every known node has said how many sockets it reached, or after
-    /// [`ClusterConfig::answer_timeout`] with what was said until then; without it when the bus has taken the frame.
-    /// [`Envelope::id`] and [`Envelope::retain`] have no effect yet.
+    /// With [`Envelope::count`] it answers when every node that the bus passed it to has said how many sockets it
+    /// reached, or after [`ClusterConfig::answer_timeout`] with what was said until then; without it when the bus has
+    /// taken the frames. [`Envelope::retain`] has no effect yet.
+    ///
+    /// A volatile event without an id reaches the sockets of this node first, and those of others if nothing fails.
     ///
     /// Dropping the future does not take back what was sent.
     ///
@@ -155,6 +181,21 @@ impl Cluster {
         result.map(|(_, published)| published)
     }
 
+    /// Publishes what has to be kept until it is published: by the bus, or not at all. Whether it was.
+    pub(crate) async fn publish_from(&self, source: Source, envelope: Envelope) -> bool {
+        let outcome = self.node.publish_by_bus(envelope).await;
+        self.node.metrics.publish(source, outcome);
+        matches!(outcome, Outcome::Uncounted | Outcome::Repeated)
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.node.metrics
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.node.config.limits
+    }
+
     /// Says goodbye, so that the others do not wait for this node, and sends no heartbeats from then on. The node
     /// still delivers and answers while it runs. That the others hear it is not promised.
     pub async fn leave(&self) {
@@ -169,10 +210,36 @@ impl Cluster {
         self.node.take_census().await
     }
 
+    /// Asks every known node, this one included, and waits for at most [`ClusterConfig::answer_timeout`].
+    pub async fn ask(&self, question: Question) -> Answers {
+        self.node.ask(question).await
+    }
+
+    /// Publishes an event and collects what the sockets that it reaches answer within `timeout`.
+    ///
+    /// # Errors
+    /// As for [`Cluster::publish`].
+    pub async fn request(&self, envelope: Envelope, timeout: Duration) -> Result<Requested, PublishError> {
+        self.node.request(envelope, timeout).await
+    }
+
+    /// The rooms that this node wants to hear of.
+    #[must_use]
+    pub fn interests(&self) -> &Interests {
+        self.node.bus.interests()
+    }
+
+    /// The nodes that are known to live, this one included, sorted by id.
+    #[must_use]
+    pub fn node_infos(&self) -> Vec<NodeInfo> {
+        self.node.infos()
+    }
+
     /// The nodes that are known to live, this one included, sorted.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
-        let mut nodes = self.node.everybody();
+        let mut nodes = self.node.peers();
+        nodes.push(self.node.id.clone());
         nodes.sort();
         nodes
     }
@@ -203,6 +270,7 @@ impl Default for ClusterConfig {
             heartbeat_timeout: Duration::from_millis(2_500),
             answer_timeout: Duration::from_secs(1),
             limits: Limits::default(),
+            keys: SecretKeys::none(),
         }
     }
 }
@@ -222,162 +290,37 @@ impl Node {
         if self.members().remove(peer) {
             tracing::info!(node.id = %peer, "a node left");
         }
-        self.reached.left(peer);
         self.census.left(peer);
+        self.answers.left(peer);
     }
 
-    fn peers(&self) -> Vec<NodeId> {
+    pub(crate) fn peers(&self) -> Vec<NodeId> {
         self.members().alive().cloned().collect()
     }
 
-    fn everybody(&self) -> Vec<NodeId> {
-        let mut nodes = self.peers();
-        nodes.push(self.id.clone());
-        nodes
-    }
-
-    async fn say(&self, frame: &Frame) -> Result<u64, BusError> {
-        self.publish_to_nodes(frame.encode(&self.id)).await
-    }
-
-    async fn publish_to_nodes(&self, payload: Bytes) -> Result<u64, BusError> {
+    pub(crate) async fn say(&self, frame: &Frame) -> Result<u64, BusError> {
+        let payload = self.seal(&Channel::Nodes, frame.encode(&self.id));
         self.bus.publish(&Channel::Nodes, payload).await
     }
 
-    async fn publish(&self, envelope: Envelope) -> Result<(Outcome, Published), PublishError> {
-        let pending = envelope.count.then(|| self.reached.open(self.everybody()));
-        let request = pending.as_ref().map(|pending| pending.number());
-        let frame = Frame::Publication {
-            request,
-            publication: Publication::new(envelope, unix_ms()),
-        };
-        let receivers = match self.say(&frame).await {
-            Ok(receivers) => receivers,
-            Err(BusError::Disconnected) => return Ok((Outcome::Local, self.deliver_here(&frame))),
-            Err(BusError::Timeout) => return Err(PublishError::Timeout),
-            Err(BusError::Refused(why)) => return Err(PublishError::Refused(why)),
-        };
-        let Some(pending) = pending else {
-            let published = Published {
-                offset: None,
-                nodes: receivers,
-                sockets: 0,
-                complete: true,
-            };
-            return Ok((Outcome::Uncounted, published));
-        };
-        let got = pending.wait(self.config.answer_timeout).await;
-        let published = Published {
-            offset: None,
-            nodes: got.answers.values().filter(|sockets| **sockets > 0).count() as u64,
-            sockets: got.answers.values().sum(),
-            complete: got.missing.is_empty(),
-        };
-        let outcome = match (published.sockets, published.complete) {
-            (1.., _) => Outcome::Reached,
-            (0, false) => Outcome::Uncounted,
-            (0, true) => {
-                self.metrics.unreached();
-                if let Frame::Publication { publication, .. } = &frame {
-                    tracing::debug!(rooms = ?publication.rooms, "a publication reached nobody");
-                }
-                Outcome::Unreached
-            }
-        };
-        Ok((outcome, published))
-    }
-
-    /// Without a bus there is nobody else, and nothing in whose order this would have to be.
-    fn deliver_here(&self, frame: &Frame) -> Published {
-        let Frame::Publication { publication, .. } = frame else {
-            return Published {
-                offset: None,
-                nodes: 0,
-                sockets: 0,
-                complete: false,
-            };
-        };
-        let sockets = self.local.deliver(publication) as u64;
-        Published {
-            offset: None,
-            nodes: u64::from(sockets > 0),
-            sockets,
-            complete: false,
-        }
-    }
-
-    async fn take_census(&self) -> ClusterCensus {
-        let peers = self.peers();
-        let pending = self.census.open(peers.iter().cloned());
-        let asked = self
-            .say(&Frame::CensusQuestion {
-                request: pending.number(),
-            })
-            .await;
-        let own = self.local.census();
-        if let Err(error) = asked {
-            tracing::debug!(%error, "the other nodes were not asked who is connected");
-            return ClusterCensus::of([own], false, peers);
-        }
-        let got = pending.wait(self.config.answer_timeout).await;
-        let complete = got.missing.is_empty();
-        ClusterCensus::of(got.answers.into_values().chain([own]), complete, got.missing)
-    }
-
-    async fn receive(&self, mut inbound: mpsc::Receiver<Inbound>, mut receiving: Receiving<'_>) {
+    async fn receive(&self, mut arrivals: Arrivals, mut receiving: Receiving<'_>) {
         loop {
             for _ in 0..BATCH {
-                let Some(message) = inbound.recv().await else {
-                    return;
-                };
-                receiving.apply(&message);
+                tokio::select! {
+                    arrival = arrivals.recv() => match arrival {
+                        Some(arrival) => receiving.apply(arrival),
+                        None => return,
+                    },
+                    () = receiving.served() => {}
+                }
             }
             // A queue that never runs empty must not keep heartbeats from going out.
             yield_now().await;
         }
     }
 
-    async fn send(&self, sending: Sending) {
+    async fn send_answers(&self, sending: Sending) {
         sending.run(&*self.bus).await;
-    }
-
-    /// One heartbeat each interval, and one at once when the link comes up. That one asks for answers: the others may
-    /// not have noticed that this node was away, while it forgot them.
-    async fn heartbeats(&self) {
-        let mut state = self.bus.state();
-        let mut ticks = interval(self.config.heartbeat_interval.max(Duration::from_millis(1)));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut hello = true;
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                Ok(()) = state.changed() => {}
-            }
-            let connected = *state.borrow_and_update() == BusState::Connected;
-            self.metrics.connected(connected);
-            if !connected {
-                hello = true;
-            } else if !self.has_left() {
-                match self.say(&Frame::Heartbeat { hello }).await {
-                    Ok(_) => hello = false,
-                    Err(error) => tracing::debug!(%error, "a heartbeat was not sent"),
-                }
-            }
-        }
-    }
-
-    async fn bury_the_dead(&self) {
-        let mut ticks = interval((self.config.heartbeat_interval / 4).max(Duration::from_millis(1)));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let dead = self.members().expire(Instant::now());
-            for peer in dead {
-                tracing::warn!(node.id = %peer, "a node was not heard of for too long");
-                self.reached.died(&peer);
-                self.census.died(&peer);
-            }
-        }
     }
 }
 

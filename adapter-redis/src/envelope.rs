@@ -36,7 +36,8 @@ pub struct Envelope {
     pub event: EventName,
     /// Its arguments.
     pub args: Args,
-    /// The idempotency key. It has no effect yet.
+    /// The idempotency key: a repetition within ten minutes is not published again. Without effect on the channel for
+    /// backends.
     pub id: Option<String>,
     /// Whether the event is the room's current state, for those who join later. It has no effect yet.
     pub retain: bool,
@@ -48,6 +49,8 @@ pub struct Envelope {
     pub volatile: bool,
     /// Whether the publisher wants to know how many sockets were reached, which takes a round trip between nodes.
     pub count: bool,
+    /// The trace that it belongs to (W3C Trace Context). Not a field of the JSON: whoever took the envelope may set it.
+    pub trace: Option<u128>,
 }
 
 /// Why an envelope is refused. It is always refused whole.
@@ -94,6 +97,9 @@ pub enum EnvelopeError {
     /// The name of a room breaks a rule.
     #[error("`room` or an item of `rooms` is not a room name: {0}")]
     BadRoom(NameError),
+    /// Another room than the one of the key that it was published with.
+    #[error("the room of the envelope is not the one of the key: call once for each room")]
+    OtherRoom,
     /// No `event`.
     #[error("the envelope names no event: set `event`")]
     NoEvent,
@@ -142,6 +148,16 @@ impl Envelope {
     /// # Errors
     /// The first thing that is wrong; the text is never taken in part.
     pub fn parse(json: &[u8], limits: &Limits) -> Result<Self, EnvelopeError> {
+        Self::parse_for(json, limits, None)
+    }
+
+    /// As [`Envelope::parse`], for an envelope that came by the channel of a room: it need not name that, and cannot
+    /// name another.
+    pub(crate) fn parse_for(
+        json: &[u8],
+        limits: &Limits,
+        room: Option<&RoomName>,
+    ) -> Result<Self, EnvelopeError> {
         if limits.max_event_bytes > 0 && json.len() > limits.max_event_bytes {
             return Err(EnvelopeError::TooLarge {
                 bytes: json.len(),
@@ -157,7 +173,7 @@ impl Envelope {
         }
         let fields = Fields::parse(text)?;
         Ok(Self {
-            rooms: rooms(&fields)?,
+            rooms: rooms(&fields, room)?,
             event: event(&fields)?,
             args: args(&fields)?,
             id: id(&fields)?,
@@ -166,6 +182,7 @@ impl Envelope {
             namespace: namespace(&fields)?,
             volatile: flag("volatile", fields.volatile, false)?,
             count: flag("count", fields.count, true)?,
+            trace: None,
         })
     }
 }
@@ -205,7 +222,7 @@ impl EnvelopeError {
             Self::NoRoom => "no_room",
             Self::RoomAndRooms => "room_and_rooms",
             Self::TooManyRooms(_) => "too_many_rooms",
-            Self::BadRoom(_) => "bad_room",
+            Self::BadRoom(_) | Self::OtherRoom => "bad_room",
             Self::NoEvent => "no_event",
             Self::BadEvent(_) => "bad_event",
             Self::DataAndArgs => "data_and_args",
@@ -219,7 +236,17 @@ impl EnvelopeError {
     }
 }
 
-fn rooms(fields: &Fields<'_>) -> Result<Vec<RoomName>, EnvelopeError> {
+fn rooms(fields: &Fields<'_>, only: Option<&RoomName>) -> Result<Vec<RoomName>, EnvelopeError> {
+    let named = named_rooms(fields);
+    match (only, named) {
+        (None, named) => named,
+        (Some(only), Err(EnvelopeError::NoRoom)) => Ok(vec![only.clone()]),
+        (Some(only), Ok(named)) if named != [only.clone()] => Err(EnvelopeError::OtherRoom),
+        (Some(_), named) => named,
+    }
+}
+
+fn named_rooms(fields: &Fields<'_>) -> Result<Vec<RoomName>, EnvelopeError> {
     let names = match (fields.room, fields.rooms) {
         (Some(_), Some(_)) => return Err(EnvelopeError::RoomAndRooms),
         (None, None) => return Err(EnvelopeError::NoRoom),

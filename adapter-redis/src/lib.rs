@@ -6,20 +6,28 @@
 //! |---|---|
 //! | `room.rs`, `node.rs`, `channel.rs` | names: of rooms and events, of nodes, of Redis channels |
 //! | `envelope.rs`, `args.rs`, `binary.rs`, `json.rs` | what a backend may publish, without reading its payload |
-//! | `publication.rs`, `census.rs`, `wire.rs` | what nodes say to each other |
+//! | `publication.rs`, `census.rs`, `question.rs`, `wire.rs` | what nodes say to each other |
 //! | `bus.rs`, `bus/memory.rs`, `bus/redis.rs` | the seam to what carries bytes, and both sides of it |
+//! | `interest.rs` | the rooms that a node wants to hear of |
+//! | `intake.rs` | what arrived and waits to be applied, and the gaps in it |
 //! | `local.rs` | the seam to this node's sockets |
-//! | `cluster.rs`, `inbound.rs`, `outbox.rs`, `members.rs`, `requests.rs` | a node among its peers |
+//! | `cluster.rs`, `publish.rs`, `ask.rs`, `inbound.rs`, `outbox.rs`, `heartbeat.rs`, `members.rs`, `requests.rs`, `reach.rs` | a node among its peers |
+//! | `ingest.rs` | from the stream of backends into rooms |
 //! | `metrics.rs` | every metric |
 
 mod args;
+mod ask;
 mod binary;
 mod bus;
 mod census;
 mod channel;
 mod cluster;
 mod envelope;
+mod heartbeat;
 mod inbound;
+mod ingest;
+mod intake;
+mod interest;
 mod json;
 mod local;
 mod members;
@@ -27,22 +35,36 @@ mod metrics;
 mod node;
 mod outbox;
 mod publication;
+mod publish;
+mod question;
+mod reach;
 mod requests;
 mod room;
 mod wire;
 
 pub use args::{Args, PacketText};
+pub use ask::Answers;
 pub use binary::{BinaryError, MAX_ATTACHMENTS};
 pub use bus::memory::{MemoryBus, MemoryHub};
+#[cfg(feature = "test-util")]
+pub use bus::redis::read_replies;
 pub use bus::redis::{RedisBus, RedisConfig, RedisConfigError};
-pub use bus::{Bus, BusError, BusState, Inbound, Publishing};
+pub use bus::{Bus, BusError, BusState, Inbound, Publishing, Receipt, Storing};
 pub use census::{Census, ClusterCensus};
 pub use channel::Channel;
-pub use cluster::{Cluster, ClusterConfig, PublishError, Published};
+pub use cluster::{Cluster, ClusterConfig, PublishError, Published, Requested};
 pub use envelope::{Envelope, EnvelopeError, Limits, MAX_ROOMS};
-pub use local::LocalSockets;
+pub use heartbeat::NodeInfo;
+pub use ingest::Ingest;
+pub use intake::{Arrival, Arrivals};
+pub use interest::{Entering, Interest, Interests, Joining, Refused};
+pub use local::{Gap, Later, Load, LocalSockets, NoSockets};
 pub use metrics::{Metrics, Source};
 pub use node::{NodeId, NodeIdError};
 pub use publication::Publication;
+pub use question::{Acks, Answer, MAX_LISTED, Question, SocketInfo, Target};
 pub use room::{EventName, MAX_NAME_BYTES, NameError, RoomName};
-pub use wire::{Frame, Message, VERSION as WIRE_VERSION, WireError};
+pub use wire::{
+    About, Frame, Handling, Message, SealError, SecretKeys, Stored, StoredBody, VERSION as WIRE_VERSION,
+    WireError,
+};

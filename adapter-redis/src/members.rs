@@ -7,13 +7,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::heartbeat::NodeInfo;
 use crate::node::NodeId;
+use crate::wire::{About, VERSION};
 
 /// The other nodes of the cluster that were heard of lately.
 #[derive(Debug)]
 pub(crate) struct Members {
     timeout: Duration,
-    heard: BTreeMap<NodeId, Instant>,
+    heard: BTreeMap<NodeId, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    heard: Instant,
+    about: About,
 }
 
 impl Members {
@@ -25,15 +33,21 @@ impl Members {
         }
     }
 
-    /// A heartbeat of a node. Whether the node is a new one.
-    pub(crate) fn heartbeat(&mut self, id: &NodeId, now: Instant) -> bool {
-        self.heard.insert(id.clone(), now).is_none()
+    /// A heartbeat of a node. Whether the node is a new one. Who says nothing about itself is of version 1.
+    pub(crate) fn heartbeat(&mut self, id: &NodeId, about: Option<About>, now: Instant) -> bool {
+        let about = about.unwrap_or(About {
+            wire: 1,
+            ..About::default()
+        });
+        self.heard
+            .insert(id.clone(), Member { heard: now, about })
+            .is_none()
     }
 
     /// Anything else of a node: it lives, but it is no member by that, since it may have said goodbye before.
     pub(crate) fn sign_of_life(&mut self, id: &NodeId, now: Instant) {
-        if let Some(heard) = self.heard.get_mut(id) {
-            *heard = now;
+        if let Some(member) = self.heard.get_mut(id) {
+            member.heard = now;
         }
     }
 
@@ -46,9 +60,36 @@ impl Members {
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<NodeId> {
         let timeout = self.timeout;
         self.heard
-            .extract_if(.., |_, heard| now.saturating_duration_since(*heard) >= timeout)
+            .extract_if(.., |_, member| {
+                now.saturating_duration_since(member.heard) >= timeout
+            })
             .map(|(id, _)| id)
             .collect()
+    }
+
+    /// The version of frames that all of them read.
+    pub(crate) fn oldest_wire(&self) -> u8 {
+        let wires = self.heard.values().map(|member| member.about.wire);
+        wires.min().unwrap_or(VERSION).min(VERSION)
+    }
+
+    /// The nodes that live, with the version of frames that each reads.
+    pub(crate) fn with_wire(&self) -> impl Iterator<Item = (&NodeId, u8)> {
+        self.heard.iter().map(|(id, member)| (id, member.about.wire))
+    }
+
+    /// What they told about themselves.
+    pub(crate) fn infos(&self, now: Instant) -> impl Iterator<Item = NodeInfo> {
+        self.heard
+            .iter()
+            .map(move |(id, Member { heard, about })| NodeInfo {
+                id: id.clone(),
+                version: about.version.clone(),
+                load: about.load,
+                heard_ms_ago: u64::try_from(now.saturating_duration_since(*heard).as_millis())
+                    .unwrap_or(u64::MAX),
+                this: false,
+            })
     }
 
     /// The nodes that live, sorted.
@@ -78,22 +119,25 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut members = Members::new(TIMEOUT);
-        assert!(members.heartbeat(&node(1), at(0)));
-        assert!(members.heartbeat(&node(2), at(0)));
-        assert!(!members.heartbeat(&node(1), at(1_000)));
+        assert!(members.heartbeat(&node(1), None, at(0)));
+        assert!(members.heartbeat(&node(2), None, at(0)));
+        assert!(!members.heartbeat(&node(1), None, at(1_000)));
         assert_eq!(members.expire(at(2_499)), []);
         assert_eq!(members.expire(at(2_500)), [node(2)]);
         members.sign_of_life(&node(1), at(3_000));
         assert_eq!(members.expire(at(5_499)), []);
         assert_eq!(members.expire(at(5_500)), [node(1)]);
-        assert!(members.heartbeat(&node(1), at(6_000)), "who comes back is new");
+        assert!(
+            members.heartbeat(&node(1), None, at(6_000)),
+            "who comes back is new"
+        );
     }
 
     #[test]
     fn who_said_goodbye_is_gone_until_its_next_heartbeat() {
         let now = Instant::now();
         let mut members = Members::new(TIMEOUT);
-        members.heartbeat(&node(1), now);
+        members.heartbeat(&node(1), None, now);
         assert!(members.remove(&node(1)));
         assert!(!members.remove(&node(1)));
         members.sign_of_life(&node(1), now);
@@ -104,7 +148,7 @@ mod tests {
     fn a_clock_that_seems_to_go_backwards_kills_nobody() {
         let now = Instant::now();
         let mut members = Members::new(TIMEOUT);
-        members.heartbeat(&node(1), now + Duration::from_secs(60));
+        members.heartbeat(&node(1), None, now + Duration::from_secs(60));
         assert_eq!(members.expire(now), []);
     }
 
@@ -124,7 +168,7 @@ mod tests {
                     members.remove(&node(id));
                     last.remove(&node(id));
                 } else {
-                    members.heartbeat(&node(id), now);
+                    members.heartbeat(&node(id), None, now);
                     last.insert(node(id), now);
                 }
                 let alive: BTreeSet<_> = members.alive().cloned().collect();

@@ -35,6 +35,10 @@ pub enum Source {
     Api,
     /// The channel for backends. Every node counts each of these publications.
     Channel,
+    /// The stream of envelopes.
+    Stream,
+    /// The Redis function, called by a backend. Every node that is subscribed to the room counts it.
+    Function,
 }
 
 /// What became of a publication.
@@ -44,6 +48,8 @@ pub(crate) enum Outcome {
     Reached,
     /// All nodes answered, and no socket got it.
     Unreached,
+    /// It was published before, under the same id.
+    Repeated,
     /// Nobody counted, or not everybody answered and the others had no socket for it.
     Uncounted,
     /// The bus was away: only sockets of this node could get it.
@@ -71,11 +77,15 @@ pub(crate) enum Dropped {
     FrameVersion,
     /// A frame of an unknown kind.
     FrameKind,
-    /// An envelope on the channel for backends that was refused.
+    /// A frame without a signature, where one is asked for.
+    FrameUnsigned,
+    /// A frame with a signature of nobody we know.
+    FrameForged,
+    /// An envelope from Redis that was refused: from the channel for backends, or from the function.
     EnvelopeInvalid,
     /// An `id` or `retain` on the channel for backends; the rest of the envelope was delivered.
     ChannelOptionIgnored,
-    /// An answer to another node, because too many wait to be sent.
+    /// An answer to another node, because too many wait to be sent, or too many questions are worked on.
     AnswerQueueFull,
     /// An answer to another node, because the bus did not take it.
     AnswerUnsent,
@@ -180,20 +190,23 @@ impl std::fmt::Debug for Metrics {
 
 impl Source {
     // In the order of the enum: the position is the index of the handle.
-    const ALL: [Self; 2] = [Self::Api, Self::Channel];
+    const ALL: [Self; 4] = [Self::Api, Self::Channel, Self::Stream, Self::Function];
 
     fn label(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::Channel => "channel",
+            Self::Stream => "stream",
+            Self::Function => "function",
         }
     }
 }
 
 impl Outcome {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Reached,
         Self::Unreached,
+        Self::Repeated,
         Self::Uncounted,
         Self::Local,
         Self::Invalid,
@@ -205,6 +218,7 @@ impl Outcome {
         match self {
             Self::Reached => "reached",
             Self::Unreached => "unreached",
+            Self::Repeated => "repeated",
             Self::Uncounted => "uncounted",
             Self::Local => "local",
             Self::Invalid => "invalid",
@@ -215,13 +229,15 @@ impl Outcome {
 }
 
 impl Dropped {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::BusLag,
         Self::BusQueueFull,
         Self::BusQueueClosed,
         Self::FrameMalformed,
         Self::FrameVersion,
         Self::FrameKind,
+        Self::FrameUnsigned,
+        Self::FrameForged,
         Self::EnvelopeInvalid,
         Self::ChannelOptionIgnored,
         Self::AnswerQueueFull,
@@ -237,6 +253,8 @@ impl Dropped {
             Self::FrameMalformed => "frame_malformed",
             Self::FrameVersion => "frame_version",
             Self::FrameKind => "frame_kind",
+            Self::FrameUnsigned => "frame_unsigned",
+            Self::FrameForged => "frame_forged",
             Self::EnvelopeInvalid => "envelope_invalid",
             Self::ChannelOptionIgnored => "channel_option_ignored",
             Self::AnswerQueueFull => "answer_queue_full",
@@ -253,6 +271,8 @@ impl From<crate::wire::WireError> for Dropped {
             WireError::Version(_) => Self::FrameVersion,
             WireError::Kind(_) => Self::FrameKind,
             WireError::Malformed(_) => Self::FrameMalformed,
+            WireError::Unsigned => Self::FrameUnsigned,
+            WireError::Forged => Self::FrameForged,
         }
     }
 }
@@ -261,7 +281,8 @@ fn describe() {
     describe_counter!(
         PUBLISH,
         "Publications by source and outcome, counted on the node that took them. A publication on the channel for \
-         backends is counted by every node: reached when this node had a socket for it, uncounted when it had none."
+         backends is counted by every node, and one by the function by every node that is subscribed to its room: reached \
+         when this node had a socket for it, uncounted when it had none."
     );
     describe_counter!(
         INVALID,
@@ -269,12 +290,12 @@ fn describe() {
     );
     describe_counter!(
         UNREACHED,
-        "Counted publications that no socket of any node got. Not counted: publications on the channel for backends \
-         (no node knows about all others), with \"count\": false, or when a node did not answer."
+        "Counted publications that no socket of any node got. Not counted: publications by the channel, the \
+         function or the stream (no node knows about all others), with \"count\": false, or when a node did not answer."
     );
     describe_counter!(
         DROPPED,
-        "What was dropped, by reason. Not counted: what a peer or a backend sent while the link to the bus was down. bus_lag may include the node's own probes."
+        "What was dropped, by reason. Not counted: what a peer or a backend sent while the link to the bus was down."
     );
     describe_gauge!(
         CONNECTED,
@@ -289,7 +310,7 @@ fn describe() {
         LAG,
         Unit::Seconds,
         "From a peer's accepting a publication to its receipt here, by the clocks of both; less than zero counts as \
-         zero. Not measured: this node's own publications and envelopes of backends, which bear no time."
+         zero. Not measured: this node's own publications, and envelopes on the channel for backends, which bear no time."
     );
 }
 

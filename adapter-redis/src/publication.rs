@@ -22,6 +22,10 @@ pub struct Publication {
     /// When the publication was accepted, in milliseconds since 1970 by the clock of the node that accepted it. For
     /// the envelope of a backend that is the node which delivers it.
     pub published_at_ms: u64,
+    /// Its place among everything that was published, if the bus gave it one: see [`Receipt::stamp`](crate::Receipt).
+    pub stamp: Option<u64>,
+    /// The trace that it belongs to (W3C Trace Context), if its publisher said so.
+    pub trace: Option<u128>,
 }
 
 impl Publication {
@@ -37,6 +41,7 @@ impl Publication {
             id: _,
             retain: _,
             count: _,
+            trace,
         } = envelope;
         Self {
             rooms,
@@ -46,6 +51,8 @@ impl Publication {
             event,
             args,
             published_at_ms,
+            stamp: None,
+            trace,
         }
     }
 }

@@ -1,33 +1,49 @@
 //! What nodes say to each other: compact binary frames.
 //!
 //! Pure. Decoding is total, allocates no more than a small multiple of what came in, and shares the payload of a
-//! publication instead of reading it. The golden bytes are in `tests/vectors/`; a change of them needs a new
-//! [`VERSION`], and then nodes of both versions run side by side during an upgrade.
+//! publication instead of reading it. The golden bytes are in `tests/vectors/`.
 //!
 //! ```text
 //! frame       = version:u8 kind:u8 sender:16 body
-//! publication = flags:u8 published_at_ms:n [request:n] namespace:s event:s rooms:n s… except:n s… args:rest
-//! heartbeat   = hello:u8       goodbye = (empty)          probe  = nonce:n
+//! publication = flags:u8 published_at_ms:n [request:n] [serial:8] [trace:16] [ack_timeout_ms:n]
+//!               namespace:s event:s rooms:n s… except:n s… args:rest
+//! heartbeat   = hello:u8 [wire:u8 version:s connected:n rooms:n]
+//! goodbye     = (empty)                                   probe  = nonce:n
 //! reached     = request:n sockets:n                       census question = request:n
 //! census      = request:n connected:n users:n 8… rooms:n 8…
+//! question    = request:n json:rest                       answer = request:n json:rest
 //! n = unsigned LEB128          s = length:n and that many bytes of UTF-8          8 = u64, little endian
+//!
+//! stored      = version:u8 kind:u8 flags:u8 stamp:8 (frame | envelope)     on the channel of a room
+//! signed      = version:u8 kind:u8 mac:16 frame
 //! ```
-//! Bytes after the body of a kind are ignored, so that a later build may add fields.
+//!
+//! Bytes after the body of a kind are ignored, so that a later build may add fields. The version is that of the frame:
+//! the lowest one whose readers understand it. A build reads its own [`VERSION`] and the one before. It writes what
+//! both have in the older way; a publication in the way that every living node reads, which heartbeats tell.
 
 use bytes::Bytes;
 
-use crate::args::Args;
 use crate::census::Census;
+use crate::local::Load;
 use crate::node::{NODE_ID_LEN, NodeId};
 use crate::publication::Publication;
-use crate::room::{EventName, RoomName};
 
+mod publication;
 mod reader;
+mod seal;
+mod stored;
 
+pub use publication::Handling;
 use reader::Reader;
+pub use seal::{SealError, SecretKeys};
+pub use stored::{Stored, StoredBody};
 
-/// The version of the frames that this build writes, and the only one that it reads.
-pub const VERSION: u8 = 1;
+/// The newest version of frames that this build reads and writes. Version 1 has no channels for rooms.
+pub const VERSION: u8 = 2;
+
+/// The oldest version that this build reads.
+pub(crate) const OLDEST_VERSION: u8 = VERSION - 1;
 
 const PUBLICATION: u8 = 1;
 const HEARTBEAT: u8 = 2;
@@ -36,10 +52,8 @@ const REACHED: u8 = 4;
 const CENSUS_QUESTION: u8 = 5;
 const CENSUS: u8 = 6;
 const PROBE: u8 = 7;
-
-const VOLATILE: u8 = 1;
-const BINARY: u8 = 2;
-const COUNTED: u8 = 4;
+const QUESTION: u8 = 10;
+const ANSWER: u8 = 11;
 
 /// A frame and who sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +69,8 @@ pub struct Message {
 pub enum Frame {
     /// An event for the sockets of every node.
     Publication {
-        /// Under which number the sender waits for [`Frame::Reached`]; `None` when nobody counts.
-        request: Option<u64>,
+        /// How it is to be handled.
+        handling: Handling,
         /// The event.
         publication: Publication,
     },
@@ -64,6 +78,8 @@ pub enum Frame {
     Heartbeat {
         /// The sender asks for a heartbeat in return, because it does not know who else is there.
         hello: bool,
+        /// What it tells about itself; `None` when it is of version 1.
+        about: Option<About>,
     },
     /// The sender leaves: nobody has to wait for it.
     Goodbye,
@@ -86,6 +102,20 @@ pub enum Frame {
         /// Who is connected to the sender.
         census: Census,
     },
+    /// The sender asks something; the answer is an [`Frame::Answer`].
+    Question {
+        /// Under which number it waits.
+        request: u64,
+        /// A [`Question`](crate::Question) as JSON.
+        json: Bytes,
+    },
+    /// The answer to a question, or to a publication that asks for acknowledgements.
+    Answer {
+        /// The number from the question.
+        request: u64,
+        /// An [`Answer`](crate::Answer), or [`Acks`](crate::Acks), as JSON.
+        json: Bytes,
+    },
     /// A bus sends this to itself to see that its link works.
     Probe {
         /// Which probe it is.
@@ -93,10 +123,21 @@ pub enum Frame {
     },
 }
 
+/// What a node tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct About {
+    /// The newest version of frames that it reads.
+    pub wire: u8,
+    /// Its build, for instance `0.1.0`.
+    pub version: String,
+    /// How much it has to do.
+    pub load: Load,
+}
+
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// A frame of another version than [`VERSION`].
+    /// A frame of another version than [`VERSION`] and the one before.
     #[error("version {0} is not known")]
     Version(u8),
     /// A frame of a kind that this build does not know.
@@ -105,6 +146,12 @@ pub enum WireError {
     /// Bytes that break the rules, where `0` says of what.
     #[error("the {0} is malformed")]
     Malformed(&'static str),
+    /// A frame without a signature where one is asked for.
+    #[error("the frame is not signed")]
+    Unsigned,
+    /// A frame whose signature is by none of the keys, or belongs to another channel.
+    #[error("the signature is not by one of our keys")]
+    Forged,
 }
 
 impl WireError {
@@ -115,6 +162,8 @@ impl WireError {
             Self::Version(_) => "frame_version",
             Self::Kind(_) => "frame_kind",
             Self::Malformed(_) => "frame_malformed",
+            Self::Unsigned => "frame_unsigned",
+            Self::Forged => "frame_forged",
         }
     }
 }
@@ -123,13 +172,39 @@ impl Frame {
     /// The bytes of the frame, as `sender` sends it.
     #[must_use]
     pub fn encode(&self, sender: &NodeId) -> Bytes {
+        self.encode_for(sender, VERSION)
+    }
+
+    /// As [`Frame::encode`], for readers of that version at least. What version 1 cannot say of a publication is left
+    /// out for it.
+    #[must_use]
+    pub fn encode_for(&self, sender: &NodeId, version: u8) -> Bytes {
         let mut out = Vec::with_capacity(64);
-        out.push(VERSION);
+        out.push(match self {
+            Self::Publication { .. } => version.clamp(OLDEST_VERSION, VERSION),
+            Self::Question { .. } | Self::Answer { .. } => VERSION,
+            _ => OLDEST_VERSION,
+        });
         out.push(self.kind());
         out.extend_from_slice(sender.as_bytes());
         match self {
-            Self::Publication { request, publication } => put_publication(&mut out, *request, publication),
-            Self::Heartbeat { hello } => out.push(u8::from(*hello)),
+            Self::Publication {
+                handling,
+                publication,
+            } => publication::put(&mut out, handling, publication, version),
+            Self::Heartbeat { hello, about } => {
+                out.push(u8::from(*hello));
+                if let Some(About { wire, version, load }) = about {
+                    out.push(*wire);
+                    put_text(&mut out, version);
+                    put_number(&mut out, load.connected);
+                    put_number(&mut out, load.rooms);
+                }
+            }
+            Self::Question { request, json } | Self::Answer { request, json } => {
+                put_number(&mut out, *request);
+                out.extend_from_slice(json);
+            }
             Self::Goodbye => {}
             Self::Reached { request, sockets } => {
                 put_number(&mut out, *request);
@@ -156,6 +231,8 @@ impl Frame {
             Self::CensusQuestion { .. } => CENSUS_QUESTION,
             Self::Census { .. } => CENSUS,
             Self::Probe { .. } => PROBE,
+            Self::Question { .. } => QUESTION,
+            Self::Answer { .. } => ANSWER,
         }
     }
 }
@@ -169,16 +246,25 @@ impl Message {
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
         let mut reader = Reader::new(bytes);
         let version = reader.byte("header")?;
-        if version != VERSION {
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
             return Err(WireError::Version(version));
         }
         let kind = reader.byte("header")?;
         let sender = NodeId::from_bytes(reader.take(NODE_ID_LEN, "header")?)
             .map_err(|_| WireError::Malformed("sender"))?;
         let frame = match kind {
-            PUBLICATION => publication(&mut reader)?,
+            PUBLICATION => publication::read(&mut reader, version)?,
             HEARTBEAT => Frame::Heartbeat {
                 hello: reader.byte("heartbeat")? != 0,
+                about: about(&mut reader)?,
+            },
+            QUESTION => Frame::Question {
+                request: reader.number("question")?,
+                json: reader.rest(),
+            },
+            ANSWER => Frame::Answer {
+                request: reader.number("answer")?,
+                json: reader.rest(),
             },
             GOODBYE => Frame::Goodbye,
             REACHED => Frame::Reached {
@@ -207,67 +293,21 @@ impl Message {
 
 /// Whether bytes are a probe, by their header alone.
 pub(crate) fn is_probe(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[VERSION, PROBE])
+    bytes.starts_with(&[OLDEST_VERSION, PROBE])
 }
 
-fn publication(reader: &mut Reader<'_>) -> Result<Frame, WireError> {
-    let flags = reader.byte("publication")?;
-    let published_at_ms = reader.number("publication")?;
-    let request = if flags & COUNTED == 0 {
-        None
-    } else {
-        Some(reader.number("publication")?)
-    };
-    let namespace = reader.text("namespace")?.to_owned();
-    let event = EventName::new(reader.text("event")?).map_err(|_| WireError::Malformed("event"))?;
-    let rooms = reader.list("rooms", |name| {
-        RoomName::new(name).map_err(|_| WireError::Malformed("rooms"))
-    })?;
-    let except = reader.list("exceptions", |name| Ok(name.to_owned()))?;
-    let args = Args::from_parts(reader.rest(), flags & BINARY != 0);
-    let volatile = flags & VOLATILE != 0;
-    Ok(Frame::Publication {
-        request,
-        publication: Publication {
-            rooms,
-            except,
-            namespace,
-            volatile,
-            event,
-            args,
-            published_at_ms,
+fn about(reader: &mut Reader<'_>) -> Result<Option<About>, WireError> {
+    if reader.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(About {
+        wire: reader.byte("heartbeat")?,
+        version: reader.text("heartbeat")?.to_owned(),
+        load: Load {
+            connected: reader.number("heartbeat")?,
+            rooms: reader.number("heartbeat")?,
         },
-    })
-}
-
-fn put_publication(out: &mut Vec<u8>, request: Option<u64>, publication: &Publication) {
-    let Publication {
-        rooms,
-        except,
-        namespace,
-        volatile,
-        event,
-        args,
-        published_at_ms,
-    } = publication;
-    out.reserve(args.json().len());
-    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    out.push(flag(*volatile, VOLATILE) | flag(args.is_binary(), BINARY) | flag(request.is_some(), COUNTED));
-    put_number(out, *published_at_ms);
-    if let Some(request) = request {
-        put_number(out, request);
-    }
-    put_text(out, namespace);
-    put_text(out, event.as_str());
-    put_number(out, rooms.len() as u64);
-    for room in rooms {
-        put_text(out, room.as_str());
-    }
-    put_number(out, except.len() as u64);
-    for name in except {
-        put_text(out, name);
-    }
-    out.extend_from_slice(args.json());
+    }))
 }
 
 fn put_number(out: &mut Vec<u8>, mut number: u64) {

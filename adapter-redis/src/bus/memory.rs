@@ -3,17 +3,24 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::{Bus, BusError, BusState, Inbound, Publishing};
+use super::{Bus, BusError, BusState, Inbound, Publishing, Storing};
 use crate::channel::Channel;
+use crate::intake::{Arrivals, Intake, Put, intake};
+use crate::interest::Interests;
 use crate::metrics::{Dropped, Metrics};
 use crate::node::NodeId;
+use crate::room::RoomName;
 
 #[cfg(feature = "test-util")]
 mod faults;
+mod store;
+
+use store::Store;
 
 /// How many messages may wait for a node unless the hub is told otherwise.
 const QUEUE: usize = 8192;
@@ -21,8 +28,8 @@ const QUEUE: usize = 8192;
 /// What the members of a memory bus are connected to. Clones are the same hub.
 ///
 /// Each member has a bounded queue. When it is full, what is published to that member is dropped and counted
-/// (`roomcast_dropped_total{reason="bus_queue_full"}`); when its receiver is gone, likewise (`bus_queue_closed`), and
-/// the member with it. A publisher never waits.
+/// (`roomcast_dropped_total{reason="bus_queue_full"}`), and the member gets a gap in its place; when its receiver is
+/// gone, likewise (`bus_queue_closed`), and the member with it. A publisher never waits.
 #[derive(Clone)]
 pub struct MemoryHub {
     hub: Arc<Hub>,
@@ -34,10 +41,13 @@ pub struct MemoryBus {
     id: NodeId,
     ticket: u64,
     state: watch::Receiver<BusState>,
+    interests: Interests,
+    intake: Intake,
 }
 
 struct Hub {
     members: Mutex<HashMap<NodeId, Member>>,
+    store: Mutex<Store>,
     next_ticket: AtomicU64,
     queue: usize,
     metrics: Metrics,
@@ -48,7 +58,8 @@ struct Hub {
 struct Member {
     /// Tells a member from a later one with the same id.
     ticket: u64,
-    queue: mpsc::Sender<Inbound>,
+    intake: Intake,
+    interests: Interests,
     state: watch::Sender<BusState>,
 }
 
@@ -67,6 +78,7 @@ impl MemoryHub {
         Self {
             hub: Arc::new(Hub {
                 members: Mutex::default(),
+                store: Mutex::default(),
                 next_ticket: AtomicU64::new(0),
                 queue: queue.max(1),
                 metrics,
@@ -78,22 +90,31 @@ impl MemoryHub {
 
     /// Connects a node. A member that joined with the same id before gets nothing any more.
     #[must_use]
-    pub fn join(&self, id: &NodeId) -> (MemoryBus, mpsc::Receiver<Inbound>) {
-        let (queue, inbound) = mpsc::channel(self.hub.queue);
+    pub fn join(&self, id: &NodeId) -> (MemoryBus, Arrivals) {
+        let (intake, arrivals) = intake(self.hub.queue, Dropped::BusQueueFull, self.hub.metrics.clone());
         let (state, states) = watch::channel(BusState::Connected);
         let ticket = self.hub.next_ticket.fetch_add(1, Ordering::Relaxed);
-        self.hub
-            .members()
-            .insert(id.clone(), Member { ticket, queue, state });
-        (
-            MemoryBus {
-                hub: Arc::clone(&self.hub),
-                id: id.clone(),
-                ticket,
-                state: states,
-            },
-            inbound,
-        )
+        // Nothing has to be asked for here, so that nothing has to be kept either.
+        let interests = Interests::new(Duration::ZERO);
+        interests.link_instant();
+        let member = Member {
+            ticket,
+            intake: intake.clone(),
+            interests: interests.clone(),
+            state,
+        };
+        if let Some(before) = self.hub.members().insert(id.clone(), member) {
+            before.intake.close();
+        }
+        let bus = MemoryBus {
+            hub: Arc::clone(&self.hub),
+            id: id.clone(),
+            ticket,
+            state: states,
+            interests,
+            intake,
+        };
+        (bus, arrivals)
     }
 }
 
@@ -108,9 +129,7 @@ impl Default for MemoryHub {
 impl Bus for MemoryBus {
     fn publish<'a>(&'a self, channel: &'a Channel, payload: Bytes) -> Publishing<'a> {
         Box::pin(async move {
-            if *self.state.borrow() != BusState::Connected {
-                return Err(BusError::Disconnected);
-            }
+            self.check_link()?;
             #[cfg(feature = "test-util")]
             {
                 self.hub.publish_with_faults(channel, payload)
@@ -122,8 +141,46 @@ impl Bus for MemoryBus {
         })
     }
 
+    fn store<'a>(&'a self, room: &'a RoomName, frame: Bytes, id: Option<&'a str>) -> Storing<'a> {
+        Box::pin(async move {
+            self.check_link()?;
+            let mut store = self.hub.store();
+            store.once(room, id, |stamp| {
+                let payload = Store::payload(stamp, frame);
+                let channel = Channel::Room(room.clone());
+                // Under the lock, so that what is stamped first arrives first.
+                #[cfg(feature = "test-util")]
+                {
+                    self.hub.publish_with_faults(&channel, payload)
+                }
+                #[cfg(not(feature = "test-util"))]
+                {
+                    Ok(self.hub.deliver(&channel, &payload))
+                }
+            })
+        })
+    }
+
+    fn loop_back(&self, channel: Channel, payload: Bytes) -> bool {
+        matches!(self.intake.put(Inbound { channel, payload }), Put::Done)
+    }
+
+    fn interests(&self) -> &Interests {
+        &self.interests
+    }
+
     fn state(&self) -> watch::Receiver<BusState> {
         self.state.clone()
+    }
+}
+
+impl MemoryBus {
+    fn check_link(&self) -> Result<(), BusError> {
+        if *self.state.borrow() == BusState::Connected {
+            Ok(())
+        } else {
+            Err(BusError::Disconnected)
+        }
     }
 }
 
@@ -146,6 +203,10 @@ impl Hub {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives the message to whoever listens and answers with how many that are. One lock for all of them, so that all
     /// see messages in the same order.
     fn deliver(&self, channel: &Channel, payload: &Bytes) -> u64 {
@@ -154,20 +215,18 @@ impl Hub {
             if !member.listens(id, channel) {
                 return true;
             }
-            match member.queue.try_send(Inbound {
+            let message = Inbound {
                 channel: channel.clone(),
                 payload: payload.clone(),
-            }) {
-                Ok(()) => receivers += 1,
+            };
+            match member.intake.put(message) {
+                Put::Done => receivers += 1,
                 // It listens, and that is what is counted: Redis counts subscribers that lag, too.
-                Err(mpsc::error::TrySendError::Full(_)) => {
+                Put::Full(message) => {
                     receivers += 1;
-                    self.metrics.dropped(Dropped::BusQueueFull, 1);
+                    member.intake.lose(&message);
                 }
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    self.metrics.dropped(Dropped::BusQueueClosed, 1);
-                    return false;
-                }
+                Put::Closed => return false,
             }
             true
         });
@@ -181,6 +240,7 @@ impl Member {
             && match channel {
                 Channel::Publish | Channel::Nodes => true,
                 Channel::Node(to) => to == id,
+                Channel::Room(room) => self.interests.is_live(room.as_str()),
             }
     }
 }

@@ -1,32 +1,45 @@
 //! The bus over Redis or Valkey. The only file, with those below it, that names `fred`.
 //!
-//! fred connects, pipelines and parses; everything that decides whether a link is good is here, because what fred does
-//! by itself loses subscriptions: there is no fred reconnect policy, and a link that fails in any way is thrown away
-//! and made anew as a whole (`link.rs`), by one task that never gives up (`keeper.rs`).
+//! fred runs the commands. Subscriptions have a connection of our own (`subscriber.rs`), because what fred does with
+//! them loses confirmations, errors and messages. Everything that decides whether a link is good is here: there is no
+//! fred reconnect policy, and a link that fails in any way is thrown away and made anew as a whole (`link.rs`), by one
+//! task that never gives up (`keeper.rs`).
+//!
+//! A Redis Cluster will have a subscriber for each master here, each with its part of the interests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::PubsubInterface as _;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, BusState, Inbound, Publishing};
+use super::{Bus, BusError, BusState, Inbound, Publishing, Receipt, Storing};
 use crate::channel::Channel;
-use crate::metrics::Metrics;
+use crate::intake::{Arrivals, Intake, Put, intake};
+use crate::interest::Interests;
+use crate::metrics::{Dropped, Metrics};
 use crate::node::NodeId;
+use crate::room::RoomName;
 
 mod backoff;
 mod config;
+mod connection;
 mod keeper;
+mod library;
 mod link;
-mod pump;
+mod resp;
+pub(crate) mod stream;
+mod subscriber;
 
 pub use config::{RedisConfig, RedisConfigError};
 use keeper::keep;
+use library::Library;
 use link::Failure;
+#[cfg(feature = "test-util")]
+pub use resp::read_replies;
 
 /// How many publications may be on their way to Redis. Less than [`link::COMMAND_BUFFER`], because a client of fred
 /// whose own buffer was full once does not flush reliably any more.
@@ -41,9 +54,11 @@ const IN_FLIGHT: usize = 8192;
 /// At most 8192 publications may be on their way. More than that are [`BusError::Refused`]; when the link is down or
 /// the bus was closed, all are [`BusError::Disconnected`]. A publication is sent once and never repeated.
 ///
-/// The user of Redis needs the commands `HELLO`, `SUBSCRIBE`, `PUBLISH` and, where they are allowed, `CLIENT ID` and
-/// `INFO` (`SELECT` for another database than 0), and the channels below the prefix: `+hello +subscribe +publish
-/// &roomcast:*`.
+/// The user of Redis needs channels and keys below the prefix, `&roomcast:* ~roomcast:*`, and the commands `+hello
+/// +subscribe +ssubscribe +sunsubscribe +publish +spublish +fcall +time +get +set`. To load the function also `+fcall_ro
+/// +function|load +watch +unwatch +multi +exec`; without these another node has to load it, or `+script|load +evalsha`
+/// stand in for it. For the stream of envelopes ([`Ingest`](crate::Ingest)): `+xgroup|create +xreadgroup +xack +xdel +xadd
+/// +pexpire`. `SELECT` for another database than 0.
 ///
 /// Dropping it ends the link at once.
 pub struct RedisBus {
@@ -61,6 +76,9 @@ struct Shared {
     /// The client to publish with; none unless the link was proved.
     publisher: Mutex<Option<fred::clients::Client>>,
     in_flight: Semaphore,
+    interests: Interests,
+    intake: Intake,
+    library: Library,
     /// Something went wrong that a probe would show.
     suspicion: Notify,
 }
@@ -68,9 +86,10 @@ struct Shared {
 impl RedisBus {
     /// Begins to connect, and answers at once with the bus and what will arrive from it.
     ///
-    /// When the receiver is not read, up to [`RedisConfig::queue`] messages wait for it and what comes behind them is
-    /// kept for a while, then dropped and counted (`roomcast_dropped_total{reason="bus_lag"}`). When it is dropped,
-    /// what arrives is dropped and counted (`bus_queue_closed`), and publishing still works.
+    /// When the arrivals are not read, up to [`RedisConfig::queue`] messages wait. Behind them Redis keeps what comes
+    /// for a second, then it is dropped and counted (`roomcast_dropped_total{reason="bus_lag"}`), and a gap takes its
+    /// place. When they are dropped, what arrives is dropped and counted (`bus_queue_closed`), and publishing still
+    /// works.
     ///
     /// # Errors
     /// When the configuration cannot work. Whether Redis can be reached plays no part.
@@ -81,9 +100,10 @@ impl RedisBus {
         config: RedisConfig,
         id: &NodeId,
         metrics: Metrics,
-    ) -> Result<(Self, mpsc::Receiver<Inbound>), RedisConfigError> {
+    ) -> Result<(Self, Arrivals), RedisConfigError> {
         config.validate()?;
-        let (queue, inbound) = mpsc::channel(config.queue);
+        let (intake, arrivals) = intake(config.queue, Dropped::BusLag, metrics.clone());
+        let interests = Interests::new(config.unsubscribe_delay);
         let shared = Arc::new(Shared {
             config,
             id: id.clone(),
@@ -91,18 +111,21 @@ impl RedisBus {
             state: watch::Sender::new(BusState::Connecting),
             publisher: Mutex::new(None),
             in_flight: Semaphore::new(IN_FLIGHT),
+            interests,
+            intake,
+            library: Library::default(),
             suspicion: Notify::new(),
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(keep(Arc::clone(&shared), queue, stop.clone()));
+        tasks.spawn(keep(Arc::clone(&shared), stop.clone()));
         Ok((
             Self {
                 shared,
                 stop,
                 tasks: Mutex::new(tasks),
             },
-            inbound,
+            arrivals,
         ))
     }
 
@@ -120,6 +143,18 @@ impl Bus for RedisBus {
         Box::pin(self.shared.publish(channel, payload))
     }
 
+    fn store<'a>(&'a self, room: &'a RoomName, frame: Bytes, id: Option<&'a str>) -> Storing<'a> {
+        Box::pin(self.shared.store(room, frame, id))
+    }
+
+    fn loop_back(&self, channel: Channel, payload: Bytes) -> bool {
+        matches!(self.shared.intake.put(Inbound { channel, payload }), Put::Done)
+    }
+
+    fn interests(&self) -> &Interests {
+        &self.shared.interests
+    }
+
     fn state(&self) -> watch::Receiver<BusState> {
         self.shared.state.subscribe()
     }
@@ -134,27 +169,41 @@ impl Drop for RedisBus {
 
 impl Shared {
     async fn publish(&self, channel: &Channel, payload: Bytes) -> Result<u64, BusError> {
+        let (publisher, _permit) = self.begin()?;
+        let name = channel.name(&self.config.prefix);
+        let published = if channel.is_sharded() {
+            publisher.spublish(name, payload).await
+        } else {
+            publisher.publish(name, payload).await
+        };
+        self.suspect(published.map_err(|error| bus_error(&error)))
+    }
+
+    async fn store(&self, room: &RoomName, frame: Bytes, id: Option<&str>) -> Result<Receipt, BusError> {
+        let (publisher, _permit) = self.begin()?;
+        let key = Channel::Room(room.clone()).name(&self.config.prefix);
+        self.suspect(self.library.store(self, &publisher, &key, frame, id).await)
+    }
+
+    fn begin(&self) -> Result<(fred::clients::Client, SemaphorePermit<'_>), BusError> {
         let publisher = self
             .publisher
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let publisher = publisher.ok_or(BusError::Disconnected)?;
-        let _permit = self
+            .clone()
+            .ok_or(BusError::Disconnected)?;
+        let permit = self
             .in_flight
             .try_acquire()
             .map_err(|_| BusError::Refused(format!("{IN_FLIGHT} publications are on their way already")))?;
-        let name = channel.name(&self.config.prefix);
-        publisher
-            .publish::<u64, _, _>(name, payload)
-            .await
-            .map_err(|error| {
-                let error = bus_error(&error);
-                if !matches!(error, BusError::Refused(_)) {
-                    self.suspicion.notify_one();
-                }
-                error
-            })
+        Ok((publisher, permit))
+    }
+
+    fn suspect<T>(&self, result: Result<T, BusError>) -> Result<T, BusError> {
+        if matches!(result, Err(BusError::Timeout | BusError::Disconnected)) {
+            self.suspicion.notify_one();
+        }
+        result
     }
 
     fn connected(&self, publisher: fred::clients::Client) {
@@ -164,6 +213,7 @@ impl Shared {
 
     fn lost(&self, state: BusState) {
         *self.publisher.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.interests.link_down();
         self.state
             .send_if_modified(|now| std::mem::replace(now, state) != state);
     }

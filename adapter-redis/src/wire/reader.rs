@@ -72,6 +72,26 @@ impl<'a> Reader<'a> {
             .collect())
     }
 
+    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, WireError> {
+        let bytes = self.take(size_of::<u64>(), what)?;
+        bytes
+            .try_into()
+            .map(u64::from_le_bytes)
+            .map_err(|_| WireError::Malformed(what))
+    }
+
+    pub(super) fn u128(&mut self, what: &'static str) -> Result<u128, WireError> {
+        let bytes = self.take(size_of::<u128>(), what)?;
+        bytes
+            .try_into()
+            .map(u128::from_be_bytes)
+            .map_err(|_| WireError::Malformed(what))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Everything that is left, shared with the frame.
     pub(super) fn rest(&mut self) -> Bytes {
         let rest = self.frame.slice(self.frame.len() - self.rest.len()..);

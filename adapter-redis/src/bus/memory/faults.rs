@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::{BusError, BusState, Channel, Hub, MemoryHub, NodeId};
+use crate::local::Gap;
 
 /// Faults that are still to happen.
 #[derive(Default)]
@@ -39,12 +40,43 @@ impl MemoryHub {
     /// Cuts a node off: its state is [`BusState::Reconnecting`], it gets nothing, and publishing answers
     /// [`BusError::Disconnected`].
     pub fn partition(&self, id: &NodeId) {
-        self.set_state(id, BusState::Reconnecting);
+        if let Some(member) = self.hub.members().get(id) {
+            member.interests.link_down();
+            member.state.send_replace(BusState::Reconnecting);
+        }
     }
 
-    /// Ends [`MemoryHub::partition`]. What was published meanwhile is lost.
+    /// Ends [`MemoryHub::partition`]. What was published meanwhile is lost, and the node gets a gap.
     pub fn heal(&self, id: &NodeId) {
-        self.set_state(id, BusState::Connected);
+        if let Some(member) = self.hub.members().get(id) {
+            member.intake.gap(Gap::All);
+            member.interests.link_instant();
+            member.state.send_replace(BusState::Connected);
+        }
+    }
+
+    /// From now on the bus does not answer to a node's wish for a room, until it is told to again: then it grants all
+    /// that wait, or refuses them.
+    pub fn hold_confirmations(&self, id: &NodeId) {
+        if let Some(member) = self.hub.members().get(id) {
+            member.interests.link_up_by_hand();
+        }
+    }
+
+    /// Grants every room that a node waits for, and from now on all at once.
+    pub fn confirm(&self, id: &NodeId) {
+        if let Some(member) = self.hub.members().get(id) {
+            member.interests.link_instant();
+        }
+    }
+
+    /// Refuses every room that a node waits for now.
+    pub fn refuse(&self, id: &NodeId) {
+        if let Some(member) = self.hub.members().get(id) {
+            for room in member.interests.take_wanted(usize::MAX) {
+                member.interests.refused(room.as_str());
+            }
+        }
     }
 
     /// Loses the next `count` messages of nodes after their publishers were told of success.
@@ -77,12 +109,6 @@ impl MemoryHub {
     /// Plays a backend: publishes to a channel without being a node and without faults.
     pub fn inject(&self, channel: &Channel, payload: Bytes) -> u64 {
         self.hub.deliver(channel, &payload)
-    }
-
-    fn set_state(&self, id: &NodeId, state: BusState) {
-        if let Some(member) = self.hub.members().get(id) {
-            member.state.send_replace(state);
-        }
     }
 }
 

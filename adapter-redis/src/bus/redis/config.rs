@@ -12,7 +12,7 @@ use fred::types::config::{Config, ServerConfig};
 pub struct RedisConfig {
     /// `redis://[[user]:password@]host[:port][/database]`. Special characters of a password are percent-encoded.
     pub url: String,
-    /// What the names of channels begin with (default `roomcast`): two clusters on one Redis need different ones. The
+    /// What the names of channels and keys begin with (default `roomcast`): two clusters on one Redis need different ones. The
     /// database does not separate channels.
     pub prefix: String,
     /// How long a connection, a subscription or a publication may take (default 2 s).
@@ -23,12 +23,15 @@ pub struct RedisConfig {
     /// The first pause after a link was lost (default 100 ms); each further one is twice as long, less up to a half by
     /// chance, so that not all nodes come back at the same moment.
     pub reconnect_min: Duration,
-    /// The longest pause (default 5 s).
+    /// The longest pause (default 1 s).
     pub reconnect_max: Duration,
-    /// How many messages may wait for the node to apply them (default 8192). When they are that many, the next ones
-    /// wait in a ring of 16384 in front of it; what does not fit there either is dropped and counted
+    /// How many messages may wait for the node to apply them (default 65536, and never more than 64 MiB of them). When
+    /// they are that many for a second, what comes next is dropped and counted
     /// (`roomcast_dropped_total{reason="bus_lag"}`).
     pub queue: usize,
+    /// For how long a room's subscription is kept after its last socket left (default 5 s), so that sockets that come
+    /// and go do not reach Redis.
+    pub unsubscribe_delay: Duration,
 }
 
 /// What is wrong with a [`RedisConfig`].
@@ -69,8 +72,9 @@ impl RedisConfig {
             command_timeout: Duration::from_secs(2),
             probe_interval: Duration::from_secs(5),
             reconnect_min: Duration::from_millis(100),
-            reconnect_max: Duration::from_secs(5),
-            queue: 8192,
+            reconnect_max: Duration::from_secs(1),
+            queue: 65_536,
+            unsubscribe_delay: Duration::from_secs(5),
         }
     }
 
@@ -140,6 +144,7 @@ impl fmt::Debug for RedisConfig {
             .field("reconnect_min", &self.reconnect_min)
             .field("reconnect_max", &self.reconnect_max)
             .field("queue", &self.queue)
+            .field("unsubscribe_delay", &self.unsubscribe_delay)
             .finish_non_exhaustive()
     }
 }

@@ -3,24 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::FusedFuture as _;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::link::Link;
-use super::pump::pump;
-use super::{Failure, Shared};
-use crate::bus::{BusState, Inbound};
+use super::{Failure, Shared, link};
+use crate::bus::BusState;
 
 /// Runs the keeper, and runs it again should it panic: a bug there, or in fred, must not leave a node deaf that believes
 /// to be connected.
-pub(super) async fn keep(shared: Arc<Shared>, queue: mpsc::Sender<Inbound>, stop: CancellationToken) {
+pub(super) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
     let pause = shared.config.reconnect_max;
-    let run = || Keeper::new(Arc::clone(&shared), queue.clone()).run(stop.clone());
+    let run = || Keeper::new(Arc::clone(&shared)).run(stop.clone());
     let panicked = || shared.lost(BusState::Reconnecting);
     again_after_panic(run, panicked, pause).await;
 }
@@ -45,7 +40,6 @@ where
 
 struct Keeper {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Inbound>,
     backoff: Backoff,
     address: String,
     was_connected: bool,
@@ -54,12 +48,11 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(shared: Arc<Shared>, queue: mpsc::Sender<Inbound>) -> Self {
+    fn new(shared: Arc<Shared>) -> Self {
         let backoff = Backoff::new(shared.config.reconnect_min, shared.config.reconnect_max);
         let address = shared.config.address();
         Self {
             shared,
-            queue,
             backoff,
             address,
             was_connected: false,
@@ -71,28 +64,22 @@ impl Keeper {
     async fn run(mut self, stop: CancellationToken) {
         let shared = Arc::clone(&self.shared);
         while !stop.is_cancelled() {
-            let opened = tokio::select! {
-                () = stop.cancelled() => break,
-                opened = Link::open(&shared) => opened,
-            };
-            let failure = match opened {
-                Ok((link, ring)) => {
-                    let since = Instant::now();
-                    let failure = self
-                        .serve(link, pump(ring, self.queue.clone(), &shared), &stop)
-                        .await;
-                    // A link that breaks at once is no reason to try again at once.
-                    if since.elapsed() >= self.shared.config.reconnect_max {
-                        self.backoff.reset();
-                    }
-                    failure
-                }
-                Err(failure) => failure,
+            let ended = tokio::select! {
+                ended = link::run(&shared, &stop, || self.connected()) => ended,
+                // While it is being made; afterwards it ends by itself, in good order.
+                () = stopped_early(&shared, &stop) => break,
             };
             if stop.is_cancelled() {
                 break;
             }
-            let pause = self.failed(&failure);
+            // A link that breaks at once is no reason to try again at once.
+            if ended
+                .lasted
+                .is_some_and(|lasted| lasted >= self.shared.config.reconnect_max)
+            {
+                self.backoff.reset();
+            }
+            let pause = self.failed(&ended.failure);
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep(pause) => {}
@@ -101,35 +88,9 @@ impl Keeper {
         self.shared.lost(BusState::Reconnecting);
     }
 
-    /// Uses a link until it fails. What it had brought until then still reaches the node.
-    async fn serve(
-        &mut self,
-        mut link: Link,
-        pump: impl Future<Output = ()>,
-        stop: &CancellationToken,
-    ) -> Failure {
-        let mut pump = std::pin::pin!(pump.fuse());
+    fn connected(&mut self) {
         tracing::info!(redis = self.address, "connected to Redis");
         (self.was_connected, self.said) = (true, None);
-        self.shared.connected(link.publisher());
-        let failure = tokio::select! {
-            failure = link.watch(&self.shared) => failure,
-            // The ring is the link's: it cannot end before.
-            () = &mut pump => Failure::other("the messages of the connection ended"),
-            () = stop.cancelled() => Failure::other("closed"),
-        };
-        self.shared.lost(if failure.refused {
-            BusState::Failed
-        } else {
-            BusState::Reconnecting
-        });
-        let limit = self.shared.config.command_timeout;
-        link.retire(limit).await;
-        // Bounded: a node that reads nothing must not keep the next link from being made.
-        if !pump.is_terminated() {
-            let _ = timeout(limit, pump).await;
-        }
-        failure
     }
 
     /// Says that there is no link, and for how long to wait.
@@ -162,11 +123,20 @@ impl Keeper {
     }
 }
 
+async fn stopped_early(shared: &Shared, stop: &CancellationToken) {
+    stop.cancelled().await;
+    if *shared.state.borrow() == BusState::Connected {
+        std::future::pending().await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::panic)]
 
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::Instant;
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! One link to Redis from its first byte to its failure: two connections, the subscriptions, and the proof that what
+//! One link to Redis from its first byte to its failure: a client for commands, a subscriber, and the proof that what
 //! is published comes back.
 
 use std::time::Duration;
@@ -6,27 +6,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
-use fred::types::Message;
+use fred::interfaces::{ClientLike as _, PubsubInterface as _};
 use fred::types::RespVersion;
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, TcpConfig, UnresponsiveConfig};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::subscriber::{Subscriptions, shard, subscriber};
 use super::{Shared, is_answer};
 use crate::channel::Channel;
-use crate::node::NodeId;
-use crate::wire::{Frame, Message as NodeMessage, is_probe};
-
-/// How many messages a client of fred keeps for a reader that is behind. fred's default of 32 loses a burst.
-pub(super) const RING: usize = 16_384;
+use crate::local::Gap;
+use crate::wire::Frame;
 
 /// How many commands a client of fred takes; see [`super::IN_FLIGHT`].
 pub(super) const COMMAND_BUFFER: usize = 2 * super::IN_FLIGHT;
 
-/// How many probes in a row may stay away before the link counts as lost. One may be the fault of a slow moment.
+/// How many probes in a row may stay away before the link counts as lost. After the first one everything is subscribed
+/// to again: it may be that alone.
 const MISSES: u32 = 2;
 
 /// Why there is no link.
@@ -38,64 +35,122 @@ pub(super) struct Failure {
     pub(super) why: String,
 }
 
-/// Two connections that are known to work.
-pub(super) struct Link {
-    publisher: Connection,
-    subscriber: Connection,
-    nonce: u64,
+/// The end of a link.
+pub(super) struct Ended {
+    pub(super) failure: Failure,
+    /// For how long it was proved; `None` when it never was.
+    pub(super) lasted: Option<Duration>,
 }
 
-struct Connection {
+/// The client for commands.
+struct Commands {
     client: Client,
     /// What fred runs the connection with. It ends when the connection does, as there is no reconnect policy.
     task: AbortOnDropHandle<Result<(), Error>>,
 }
 
+/// The two connections, once there are both.
+struct Link<'a> {
+    shared: &'a Shared,
+    commands: Commands,
+    subscriptions: &'a Subscriptions,
+    nonce: u64,
+}
+
+/// Makes a link and uses it until it fails or is told to stop. `connected` is called once it is proved.
+pub(super) async fn run(shared: &Shared, stop: &CancellationToken, connected: impl FnOnce()) -> Ended {
+    let mut lasted = None;
+    let failure = match open_and_use(shared, stop, connected, &mut lasted).await {
+        Err(failure) => failure,
+        Ok(()) => Failure::other("closed"),
+    };
+    Ended {
+        failure,
+        lasted: lasted.map(|since: Instant| since.elapsed()),
+    }
+}
+
+async fn open_and_use(
+    shared: &Shared,
+    stop: &CancellationToken,
+    connected: impl FnOnce(),
+    since: &mut Option<Instant>,
+) -> Result<(), Failure> {
+    shared.interests.link_opening();
+    let (commands, (receiving, asking, subscriptions)) =
+        tokio::try_join!(Commands::open(shared), subscriber(shared))?;
+    let mut link = Link {
+        shared,
+        commands,
+        subscriptions: &subscriptions,
+        nonce: 0,
+    };
+    let life = async {
+        link.prove().await?;
+        *since = Some(Instant::now());
+        connected();
+        shared.connected(link.commands.client.clone());
+        tokio::select! {
+            failure = link.watch() => Err(failure),
+            () = stop.cancelled() => {
+                link.retire().await;
+                Ok(())
+            }
+        }
+    };
+    tokio::select! {
+        // A connection that has ended has the better reason.
+        biased;
+        failure = receiving.run(shared) => Err(failure),
+        failure = asking.run(shared) => Err(failure),
+        ended = life => ended,
+    }
+}
+
 // === impl Link ===
 
-impl Link {
-    /// Connects, subscribes and proves the link. The messages that arrive from then on are in the ring.
-    pub(super) async fn open(shared: &Shared) -> Result<(Self, Receiver<Message>), Failure> {
-        let (publisher, subscriber) = tokio::try_join!(Connection::open(shared), Connection::open(shared))?;
-        let mut link = Self {
-            publisher,
-            subscriber,
-            nonce: 0,
-        };
-        let ring = link.subscriber.client.message_rx();
-        link.subscribe(shared).await?;
-        link.probe(shared).await?;
-        Ok((link, ring))
-    }
-
-    /// The client to publish with.
-    pub(super) fn publisher(&self) -> Client {
-        self.publisher.client.clone()
+impl Link<'_> {
+    /// Everything is subscribed to, the function is there, and a message comes back.
+    async fn prove(&mut self) -> Result<(), Failure> {
+        let shared = self.shared;
+        shared.library.load(shared).await?;
+        let complete = self.subscriptions.complete(shared);
+        tokio::select! {
+            () = complete => {}
+            stalled = self.stalled() => return Err(stalled),
+        }
+        self.probe().await
     }
 
     /// Watches the link until it fails.
-    pub(super) async fn watch(&mut self, shared: &Shared) -> Failure {
+    async fn watch(&mut self) -> Failure {
         let mut misses = 0;
         loop {
             let pause = if misses == 0 {
-                shared.config.probe_interval
+                self.shared.config.probe_interval
             } else {
                 Duration::ZERO
             };
+            let (shared, subscriptions) = (self.shared, self.subscriptions);
             tokio::select! {
-                // A connection that has ended has the better reason, and need not be probed.
                 biased;
-                ended = self.publisher.ended() => return ended,
-                ended = self.subscriber.ended() => return ended,
-                () = sleep(pause) => {}
+                ended = self.commands.ended() => return ended,
+                stalled = stalled(shared, subscriptions) => return stalled,
                 () = shared.suspicion.notified() => {}
+                () = sleep(pause) => {}
             }
-            match self.probe(shared).await {
-                Ok(()) => misses = 0,
+            match self.probe().await {
+                Ok(()) => {
+                    if misses > 0 {
+                        // It may have been deaf for a moment.
+                        self.shared.intake.gap(Gap::All);
+                    }
+                    misses = 0;
+                }
                 Err(failure) if failure.refused => return failure,
                 Err(failure) => {
                     misses += 1;
-                    tracing::debug!(
+                    tracing::warn!(
                         misses,
                         why = failure.why,
                         "a message to ourselves did not come back from Redis"
@@ -103,109 +158,76 @@ impl Link {
                     if misses >= MISSES {
                         return failure;
                     }
+                    self.subscriptions.refresh();
                 }
             }
         }
     }
 
-    /// Ends both connections. Publications on their way are answered before, unless that takes longer than `limit`.
-    pub(super) async fn retire(self, limit: Duration) {
-        // In this order, because what this node publishes last comes to itself as well.
-        let quit = async {
-            let _ = self.publisher.client.quit().await;
-            let _ = self.subscriber.client.quit().await;
+    /// Ends the commands in good order: publications on their way are answered before, unless that takes too long.
+    /// The subscriber runs meanwhile, because what this node publishes last comes to itself as well.
+    async fn retire(&self) {
+        // Whether it went in good order is all the same: the connection is gone in a moment.
+        let _ = timeout(self.shared.config.command_timeout, self.commands.client.quit()).await;
+    }
+
+    /// Sends messages to ourselves in both ways that there are, and waits for the second: it cannot overtake the first.
+    async fn probe(&mut self) -> Result<(), Failure> {
+        let shared = self.shared;
+        let (own, shard) = (
+            Channel::Node(shared.id.clone()).name(&shared.config.prefix),
+            shard(shared),
+        );
+        let (first, second) = (self.next_probe(), self.next_probe());
+        let client = &self.commands.client;
+        let work = async {
+            let (own, shard) = tokio::join!(
+                client.publish::<u64, _, _>(own, first),
+                client.spublish::<u64, _, _>(shard, second)
+            );
+            if own.map_err(Failure::from)? == 0 || shard.map_err(Failure::from)? == 0 {
+                return Err(Failure::other("Redis has lost our subscriptions"));
+            }
+            self.subscriptions.probe(self.nonce).await;
+            Ok(())
         };
-        // Whether they went in good order is all the same: the connections are gone at the end of this function.
-        let _ = timeout(limit, quit).await;
+        timeout(shared.config.command_timeout, work)
+            .await
+            .unwrap_or_else(|_| Err(Failure::other("Redis did not answer in time")))
     }
 
-    /// fred answers that it has subscribed when the command is written, and drops Redis' own answer, an error
-    /// included. So a probe goes the same way behind it: an error is taken for the answer to that, and the count of
-    /// receivers tells whether we are among them.
-    async fn subscribe(&mut self, shared: &Shared) -> Result<(), Failure> {
-        let prefix = &shared.config.prefix;
-        let own = own_channel(shared);
-        let names = vec![
-            Channel::Publish.name(prefix),
-            Channel::Nodes.name(prefix),
-            own.clone(),
-        ];
-        let probe = self.next_probe(&shared.id).0;
-        let client = &self.subscriber.client;
-        let (subscribed, receivers) = timed(shared, async {
-            Ok(tokio::join!(
-                client.subscribe(names),
-                client.publish::<u64, _, _>(own, probe)
-            ))
-        })
-        .await?;
-        subscribed.map_err(Failure::from)?;
-        if receivers.map_err(Failure::from)? == 0 {
-            return Err(Failure::other("Redis did not take the subscriptions"));
-        }
-        Ok(())
-    }
-
-    /// Sends a message to ourselves through both connections and waits for it.
-    async fn probe(&mut self, shared: &Shared) -> Result<(), Failure> {
-        let (probe, nonce) = self.next_probe(&shared.id);
-        // A receiver of its own for each probe: one that is kept would hold on to a ring full of payloads, and the
-        // node's may be far behind.
-        let mut ring = self.subscriber.client.message_rx();
-        let own = own_channel(shared);
-        timed(shared, async {
-            self.publisher
-                .client
-                .publish::<u64, _, _>(own.clone(), probe)
-                .await
-                .map_err(Failure::from)?;
-            comes_back(&mut ring, &own, nonce, &shared.id).await
-        })
-        .await
-    }
-
-    fn next_probe(&mut self, id: &NodeId) -> (Bytes, u64) {
+    fn next_probe(&mut self) -> Bytes {
         self.nonce += 1;
-        (Frame::Probe { nonce: self.nonce }.encode(id), self.nonce)
+        Frame::Probe { nonce: self.nonce }.encode(&self.shared.id)
+    }
+
+    async fn stalled(&self) -> Failure {
+        stalled(self.shared, self.subscriptions).await
     }
 }
 
-async fn comes_back(ring: &mut Receiver<Message>, own: &str, nonce: u64, id: &NodeId) -> Result<(), Failure> {
+/// Waits until a subscription was not confirmed for too long.
+async fn stalled(shared: &Shared, subscriptions: &Subscriptions) -> Failure {
+    let limit = shared.config.command_timeout;
+    let mut ticks = interval((limit / 4).max(Duration::from_millis(1)));
     loop {
-        let message = match ring.recv().await {
-            Ok(message) => message,
-            // The probe may be among what was lost. Then it is missed, as it should be on a link like that.
-            Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return Err(Failure::other("the connection was closed")),
-        };
-        if *message.channel != *own {
-            continue;
-        }
-        let payload = message.value.convert::<Bytes>().unwrap_or_default();
-        if is_probe(&payload)
-            && NodeMessage::decode(&payload).is_ok_and(|probe| {
-                probe
-                    == NodeMessage {
-                        sender: id.clone(),
-                        frame: Frame::Probe { nonce },
-                    }
-            })
-        {
-            return Ok(());
+        ticks.tick().await;
+        if subscriptions.stalled(Instant::now()) > limit {
+            return Failure::other("Redis did not confirm a subscription in time");
         }
     }
 }
 
-// === impl Connection ===
+// === impl Commands ===
 
-impl Connection {
+impl Commands {
     async fn open(shared: &Shared) -> Result<Self, Failure> {
         let client = client(shared)?;
         let task = AbortOnDropHandle::new(client.connect());
-        let mut connection = Self { client, task };
+        let mut commands = Self { client, task };
         tokio::select! {
-            ended = ended(&mut connection.task) => Err(ended),
-            () = connected(&connection.client) => Ok(connection),
+            ended = ended(&mut commands.task) => Err(ended),
+            () = connected(&commands.client) => Ok(commands),
         }
     }
 
@@ -235,7 +257,7 @@ async fn connected(client: &Client) {
 
 /// A client with nothing left to fred's defaults: those never time out, queue without bound, repeat commands whose
 /// outcome is unknown, and speak RESP2.
-fn client(shared: &Shared) -> Result<Client, Failure> {
+pub(super) fn client(shared: &Shared) -> Result<Client, Failure> {
     let limit = shared.config.command_timeout;
     let config = Config {
         fail_fast: true,
@@ -250,7 +272,7 @@ fn client(shared: &Shared) -> Result<Client, Failure> {
         internal_command_timeout: limit,
         max_command_attempts: 1,
         max_command_buffer_len: COMMAND_BUFFER,
-        // Probes are what finds a dead connection: this check does not see subscriptions.
+        // Probes are what finds a dead connection.
         unresponsive: UnresponsiveConfig {
             max_timeout: None,
             ..UnresponsiveConfig::default()
@@ -263,21 +285,9 @@ fn client(shared: &Shared) -> Result<Client, Failure> {
     };
     let performance = PerformanceConfig {
         default_command_timeout: limit,
-        broadcast_channel_capacity: RING,
         ..PerformanceConfig::default()
     };
     Ok(Client::new(config, Some(performance), Some(connection), None))
-}
-
-/// The channel that only this node listens on.
-pub(super) fn own_channel(shared: &Shared) -> String {
-    Channel::Node(shared.id.clone()).name(&shared.config.prefix)
-}
-
-async fn timed<T>(shared: &Shared, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(shared.config.command_timeout, work)
-        .await
-        .unwrap_or_else(|_| Err(Failure::other("Redis did not answer in time")))
 }
 
 // === impl Failure ===
@@ -289,17 +299,32 @@ impl Failure {
             why: why.to_owned(),
         }
     }
+
+    /// Redis answered with an error.
+    pub(super) fn answer(error: &str) -> Self {
+        // LOADING, BUSY, MASTERDOWN and their like pass by themselves.
+        let refused = ["NOPERM", "ERR", "NOAUTH", "WRONGPASS"]
+            .iter()
+            .any(|word| error.starts_with(word));
+        Self {
+            refused,
+            why: error.to_owned(),
+        }
+    }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let details = error.details();
-        // LOADING, BUSY, MASTERDOWN and their like pass by themselves.
-        let refused = *error.kind() == ErrorKind::Auth
-            || (is_answer(&error) && (details.starts_with("NOPERM") || details.starts_with("ERR")));
-        Self {
-            refused,
-            why: details.to_owned(),
+        if *error.kind() == ErrorKind::Auth {
+            return Self {
+                refused: true,
+                why: error.details().to_owned(),
+            };
+        }
+        if is_answer(&error) {
+            Self::answer(error.details())
+        } else {
+            Self::other(error.details())
         }
     }
 }

@@ -1,0 +1,130 @@
+//! How a publication lies in a frame, in both versions that there are.
+
+use super::reader::Reader;
+use super::{Frame, WireError, put_number, put_text};
+use crate::args::Args;
+use crate::publication::Publication;
+use crate::room::{EventName, RoomName};
+
+const VOLATILE: u8 = 1;
+const BINARY: u8 = 2;
+const COUNTED: u8 = 4;
+const LOCAL_FIRST: u8 = 8;
+const SERIAL: u8 = 16;
+const TRACE: u8 = 32;
+const ACKS: u8 = 64;
+
+/// How the nodes handle a publication.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Handling {
+    /// Under which number the sender waits for [`Frame::Reached`], or for [`Frame::Answer`] when `ack_timeout_ms` is
+    /// there; `None` when nobody counts.
+    pub request: Option<u64>,
+    /// The same number in each of the frames of one publication to several rooms: a node delivers the first that it
+    /// gets.
+    pub serial: Option<u64>,
+    /// The sender has delivered it to its own sockets already.
+    pub local_first: bool,
+    /// Sockets are asked for an acknowledgement, and have this long.
+    pub ack_timeout_ms: Option<u64>,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, version: u8) -> Result<Frame, WireError> {
+    const WHAT: &str = "publication";
+    let flags = reader.byte(WHAT)?;
+    let published_at_ms = reader.number(WHAT)?;
+    // What version 1 does not know is not there, whatever its flags say.
+    let has = |flag: u8| flags & flag != 0 && (version > 1 || flag <= COUNTED);
+    let number = |reader: &mut Reader<'_>, flag| has(flag).then(|| reader.number(WHAT)).transpose();
+    let request = number(reader, COUNTED)?;
+    let serial = has(SERIAL).then(|| reader.u64(WHAT)).transpose()?;
+    let trace = has(TRACE).then(|| reader.u128(WHAT)).transpose()?;
+    let ack_timeout_ms = number(reader, ACKS)?;
+    let namespace = reader.text("namespace")?.to_owned();
+    let event = EventName::new(reader.text("event")?).map_err(|_| WireError::Malformed("event"))?;
+    let rooms = reader.list("rooms", |name| {
+        RoomName::new(name).map_err(|_| WireError::Malformed("rooms"))
+    })?;
+    let except = reader.list("exceptions", |name| Ok(name.to_owned()))?;
+    let args = Args::from_parts(reader.rest(), has(BINARY));
+    Ok(Frame::Publication {
+        handling: Handling {
+            request,
+            serial,
+            local_first: has(LOCAL_FIRST),
+            ack_timeout_ms,
+        },
+        publication: Publication {
+            rooms,
+            except,
+            namespace,
+            volatile: has(VOLATILE),
+            event,
+            args,
+            published_at_ms,
+            stamp: None,
+            trace,
+        },
+    })
+}
+
+pub(super) fn put(out: &mut Vec<u8>, handling: &Handling, publication: &Publication, version: u8) {
+    let Publication {
+        rooms,
+        except,
+        namespace,
+        volatile,
+        event,
+        args,
+        published_at_ms,
+        // It is in front of the frame, where the bus can put it.
+        stamp: _,
+        trace,
+    } = publication;
+    let Handling {
+        request,
+        serial,
+        local_first,
+        ack_timeout_ms,
+    } = handling;
+    out.reserve(args.json().len());
+    let flag = |set: bool, flag: u8| {
+        if set && (version > 1 || flag <= COUNTED) {
+            flag
+        } else {
+            0
+        }
+    };
+    let flags = flag(*volatile, VOLATILE)
+        | flag(args.is_binary(), BINARY)
+        | flag(request.is_some(), COUNTED)
+        | flag(*local_first, LOCAL_FIRST)
+        | flag(serial.is_some(), SERIAL)
+        | flag(trace.is_some(), TRACE)
+        | flag(ack_timeout_ms.is_some(), ACKS);
+    out.push(flags);
+    put_number(out, *published_at_ms);
+    if let Some(request) = request {
+        put_number(out, *request);
+    }
+    if let Some(serial) = serial.filter(|_| flags & SERIAL != 0) {
+        out.extend_from_slice(&serial.to_le_bytes());
+    }
+    if let Some(trace) = trace.filter(|_| flags & TRACE != 0) {
+        out.extend_from_slice(&trace.to_be_bytes());
+    }
+    if let Some(timeout) = ack_timeout_ms.filter(|_| flags & ACKS != 0) {
+        put_number(out, timeout);
+    }
+    put_text(out, namespace);
+    put_text(out, event.as_str());
+    put_number(out, rooms.len() as u64);
+    for room in rooms {
+        put_text(out, room.as_str());
+    }
+    put_number(out, except.len() as u64);
+    for name in except {
+        put_text(out, name);
+    }
+    out.extend_from_slice(args.json());
+}
