@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 
 use adapter_redis::{
-    Envelope, EnvelopeError, Frame, Limits, MAX_ATTACHMENTS, MAX_ROOMS, Message, NodeId, Publication,
+    Envelope, EnvelopeError, Frame, Handling, Limits, MAX_ATTACHMENTS, MAX_ROOMS, Message, NodeId,
+    Publication,
 };
 use libfuzzer_sys::fuzz_target;
 use memchr::memmem;
@@ -84,7 +85,10 @@ fn way(envelope: Envelope) {
         Err(error) => panic!("{error}"),
     };
     let frame = Frame::Publication {
-        request: envelope.count.then_some(300),
+        handling: Handling {
+            request: envelope.count.then_some(300),
+            ..Handling::default()
+        },
         publication: Publication {
             rooms: envelope.rooms,
             except: envelope.except,
@@ -93,6 +97,8 @@ fn way(envelope: Envelope) {
             event: envelope.event,
             args: envelope.args,
             published_at_ms: 1_785_000_000_123,
+            stamp: None,
+            trace: None,
         },
     };
     assert_eq!(

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_redis::{Bus, BusState, Channel, Inbound, MemoryHub, Metrics, NodeId, RedisBus, RedisConfig};
+use adapter_redis::{
+    Arrival, Arrivals, Bus, BusState, Channel, Inbound, MemoryHub, Metrics, NodeId, RedisBus, RedisConfig,
+};
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::skipped;
@@ -22,7 +23,7 @@ enum World {
 struct Member {
     id: NodeId,
     bus: Arc<dyn Bus>,
-    inbound: mpsc::Receiver<Inbound>,
+    arrivals: Arrivals,
 }
 
 impl World {
@@ -44,18 +45,18 @@ impl World {
 
     async fn join(&self) -> Member {
         let id = NodeId::random();
-        let (bus, inbound): (Arc<dyn Bus>, _) = match self {
+        let (bus, arrivals): (Arc<dyn Bus>, _) = match self {
             Self::Memory(hub) => {
-                let (bus, inbound) = hub.join(&id);
-                (Arc::new(bus), inbound)
+                let (bus, arrivals) = hub.join(&id);
+                (Arc::new(bus), arrivals)
             }
             Self::Redis { url, prefix } => {
                 let config = RedisConfig {
                     prefix: prefix.clone(),
                     ..RedisConfig::new(url)
                 };
-                let (bus, inbound) = RedisBus::start(config, &id, Metrics::noop()).unwrap();
-                (Arc::new(bus), inbound)
+                let (bus, arrivals) = RedisBus::start(config, &id, Metrics::noop()).unwrap();
+                (Arc::new(bus), arrivals)
             }
         };
         let mut state = bus.state();
@@ -63,7 +64,7 @@ impl World {
             .await
             .unwrap()
             .unwrap();
-        Member { id, bus, inbound }
+        Member { id, bus, arrivals }
     }
 
     /// Another world on the same server.
@@ -85,10 +86,7 @@ impl Member {
 
     /// The next message, which has to be this one: nothing else may have come before it.
     async fn expect(&mut self, channel: Channel, payload: impl Into<Bytes>) {
-        let inbound = timeout(LIMIT, self.inbound.recv())
-            .await
-            .expect("a message in time")
-            .expect("a bus");
+        let inbound = self.next().await;
         assert_eq!(
             inbound,
             Inbound {
@@ -96,6 +94,17 @@ impl Member {
                 payload: payload.into()
             }
         );
+    }
+
+    async fn next(&mut self) -> Inbound {
+        let arrival = timeout(LIMIT, self.arrivals.recv())
+            .await
+            .expect("a message in time")
+            .expect("a bus");
+        match arrival {
+            Arrival::Message(inbound) => inbound,
+            Arrival::Gap(gap) => panic!("a gap: {gap:?}"),
+        }
     }
 }
 
@@ -171,7 +180,7 @@ async fn many_publishers_at_the_same_time(world: World) {
     assert!(receivers.iter().all(|receivers| *receivers == 2));
     let mut numbers = Vec::new();
     for _ in 0..1_000 {
-        let inbound = timeout(LIMIT, two.inbound.recv()).await.unwrap().unwrap();
+        let inbound = two.next().await;
         numbers.push(
             String::from_utf8(inbound.payload.to_vec())
                 .unwrap()

@@ -10,6 +10,12 @@
 
 mod bus_contract;
 mod cluster;
+mod faults;
+mod function;
+mod ingest;
+mod interest;
+mod joins;
 mod redis;
 mod support;
 mod tidy;
+mod versions;

@@ -5,9 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use adapter_redis::RedisConfig;
+
+use super::backend::Backend;
 use super::{eventually, skipped};
 
-/// A `redis-server` on a loopback port. It ends with this value.
+/// A `redis-server`, or what `ROOMCAST_REDIS_SERVER` names instead (Valkey), on a loopback port. It ends with this
+/// value.
 pub(crate) struct RedisServer {
     port: u16,
     options: Vec<String>,
@@ -21,13 +25,13 @@ impl RedisServer {
             skipped("ROOMCAST_TEST_REDIS is not 1");
             return None;
         }
-        if Command::new("redis-server")
+        if Command::new(binary())
             .arg("--version")
             .stdout(Stdio::null())
             .status()
             .is_err()
         {
-            skipped("redis-server is not on PATH");
+            skipped(&format!("{} cannot be run", binary()));
             return None;
         }
         // Free a moment ago, and nobody else on the machine has a reason to take exactly this one.
@@ -51,7 +55,7 @@ impl RedisServer {
 
     /// Starts the process and waits until it answers.
     pub(crate) async fn run(&mut self) {
-        let child = Command::new("redis-server")
+        let child = Command::new(binary())
             .args([
                 "--port",
                 &self.port.to_string(),
@@ -80,6 +84,29 @@ impl RedisServer {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// For nodes that are as patient as in production, but come back quickly.
+    pub(crate) fn config(&self) -> RedisConfig {
+        RedisConfig {
+            command_timeout: Duration::from_secs(5),
+            reconnect_min: Duration::from_millis(20),
+            reconnect_max: Duration::from_millis(200),
+            ..RedisConfig::new(self.url())
+        }
+    }
+
+    /// As [`RedisServer::config`], for the user of that name, whose password is `pw`.
+    pub(crate) fn config_of(&self, user: &str) -> RedisConfig {
+        RedisConfig {
+            url: format!("redis://{user}:pw@127.0.0.1:{}", self.port),
+            ..self.config()
+        }
+    }
+
+    /// A connection for commands.
+    pub(crate) fn backend(&self) -> Backend {
+        Backend::connect(self.port)
     }
 
     /// Kills the process, as a machine would that goes down.
@@ -115,6 +142,10 @@ impl RedisServer {
         let length = stream.read(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     }
+}
+
+fn binary() -> String {
+    std::env::var("ROOMCAST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 impl Drop for RedisServer {

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use adapter_redis::{Bus, BusError, BusState, Channel, MemoryBus, Publishing};
+use adapter_redis::{Bus, BusError, BusState, Channel, Interests, MemoryBus, Publishing, RoomName, Storing};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -50,6 +50,22 @@ impl Bus for ScriptedBus {
             Fate::Answered(error) => Box::pin(std::future::ready(Err(error))),
             Fate::NeverAnswered => Box::pin(std::future::pending()),
         }
+    }
+
+    fn store<'a>(&'a self, room: &'a RoomName, frame: Bytes, id: Option<&'a str>) -> Storing<'a> {
+        match self.for_all.lock().unwrap().clone() {
+            Fate::Taken => self.bus.store(room, frame, id),
+            Fate::Answered(error) => Box::pin(std::future::ready(Err(error))),
+            Fate::NeverAnswered => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn loop_back(&self, channel: Channel, payload: Bytes) -> bool {
+        self.bus.loop_back(channel, payload)
+    }
+
+    fn interests(&self) -> &Interests {
+        self.bus.interests()
     }
 
     fn state(&self) -> watch::Receiver<BusState> {
