@@ -23,7 +23,6 @@ use crate::{
 };
 
 const LISTEN: &str = "ops.listen";
-const API_KEYS: &str = "api.keys";
 const READY_GRACE: &str = "redis.ready_grace";
 
 /// The keys of this module.
@@ -33,12 +32,6 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Address,
         default: "127.0.0.1:3001",
         doc: "Address of the operations listener: health, metrics, numbers, API. Keep it away from the public.",
-    },
-    Key {
-        path: API_KEYS,
-        kind: Kind::SecretList,
-        default: "",
-        doc: "Keys for the API, of any length, sent as `Authorization: Bearer KEY`; none = the API answers nobody.",
     },
     Key {
         path: READY_GRACE,
@@ -62,20 +55,9 @@ pub struct Config {
 impl Config {
     /// Reads this module's part.
     pub fn read(reader: &mut Reader) -> Config {
-        let keys = reader.list(API_KEYS);
-        if keys
-            .iter()
-            .any(|k| k.trim().is_empty() || !k.bytes().all(|b| b.is_ascii_graphic()))
-        {
-            reader.problem(
-                API_KEYS,
-                "",
-                "a list of non-empty keys of visible ASCII characters",
-            );
-        }
         Config {
             listen: reader.address(LISTEN),
-            api_keys: api::ApiKeys::new(keys),
+            api_keys: api::ApiKeys::read(reader),
             ready_grace: reader.duration(READY_GRACE),
         }
     }
@@ -137,7 +119,7 @@ impl Readiness {
 }
 
 /// Puts the operations routes together.
-pub fn router(operations: Operations, api: api::Api, api_keys: api::ApiKeys) -> Router {
+pub fn router(operations: Operations, api: api::Api, api_keys: &api::ApiKeys) -> Router {
     Router::new()
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(readyz))
@@ -146,13 +128,7 @@ pub fn router(operations: Operations, api: api::Api, api_keys: api::ApiKeys) -> 
         .method_not_allowed_fallback(api::wrong_method)
         .with_state(operations)
         .nest("/api/v1", api::router(api, api_keys))
-        .fallback(async || {
-            api::Problem::new(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "there is nothing at this path",
-            )
-        })
+        .fallback(async || api::Problem::new(&api::NOT_FOUND, "there is nothing at this path"))
 }
 
 async fn readyz(State(operations): State<Operations>) -> Response {

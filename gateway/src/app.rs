@@ -6,11 +6,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use adapter_redis::{Bus, Cluster, ClusterConfig, Inbound, Limits, MemoryHub, NodeId, RedisBus};
+use adapter_redis::{
+    Arrivals, Bus, Cluster, ClusterConfig, Ingest, Limits, LocalSockets, MemoryHub, NodeId, RedisBus,
+    RedisConfig,
+};
 use axum::Router;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::mpsc,
     task::JoinSet,
     time::timeout,
 };
@@ -19,17 +21,21 @@ use crate::{
     admin::{self, Operations, Readiness},
     api::Api,
     auth::Verifier,
-    config::{Config, NodeConfig},
+    config::Config,
     delivery::Delivery,
     drain::Drain,
     engine::{self, Connections, Listener, Peer, Sockets, WRITE_DEADLINE},
     http,
+    joining::{self, Joins},
     metrics::Metrics,
     sessions::Sessions,
 };
 
 /// Messages that may wait for a node on its own; what comes on top is dropped and counted.
-const QUEUE: usize = 8192;
+const QUEUE: usize = 65_536;
+
+/// How long a stopping node tries to hand the stream of envelopes over to another one.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Why a node cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +75,11 @@ pub struct App {
     public: (TcpListener, Router),
     operations: (TcpListener, Router),
     cluster: Cluster,
-    inbound: mpsc::Receiver<Inbound>,
+    local: Arc<dyn LocalSockets>,
+    arrivals: Arrivals,
+    joins: Joins,
     redis: Option<Arc<RedisBus>>,
+    ingest: Option<Ingest>,
     connections: Connections,
     sockets: Sockets,
     drain: Drain,
@@ -101,30 +110,40 @@ impl App {
         let operations = listen(config.admin.listen, "`ops.listen`")?;
         let metrics = Metrics::new()?;
         let id = NodeId::random();
-        let (bus, inbound, redis) = bus(&config.node, &id, hub, &metrics)?;
+        let (bus, arrivals, redis) = bus(config.cluster.redis.as_ref(), &id, hub, &metrics)?;
+
+        let interests = bus.interests().clone();
 
         let sockets = Sockets::default();
+        let (joining, joins) = joining::channel();
         let verifier = Verifier::new(config.auth);
         let sessions = Arc::new(Sessions::new(
             verifier,
             Arc::new(config.policy),
             sockets.clone(),
+            interests.clone(),
+            joining,
             metrics.clone(),
         ));
         let population = sessions.population().clone();
-        let delivery = Delivery::new(sockets.clone(), population.clone(), metrics.clone());
+        let delivery = Delivery::new(sockets.clone(), population.clone(), interests, metrics.clone());
+        let local: Arc<dyn LocalSockets> = Arc::new(delivery);
         let limits = Limits {
             max_event_bytes: config.node.max_event_bytes,
         };
         let cluster_config = ClusterConfig {
             limits,
+            keys: config.cluster.keys,
             ..ClusterConfig::default()
         };
-        let cluster = Cluster::new(id, bus, Arc::new(delivery), cluster_config, metrics.bus.clone());
+        let cluster = Cluster::new(id, bus, local.clone(), cluster_config, metrics.bus.clone());
+
+        let ingest = config.cluster.redis.filter(|_| config.cluster.ingest);
+        let ingest = ingest.map(|redis| Ingest::new(cluster.clone(), redis));
 
         let drain = Drain::default();
         let readiness = Arc::new(Readiness::new(config.admin.ready_grace));
-        let engine = engine::service(&config.engine, sessions, &sockets);
+        let engine = engine::routes(&config.engine, sessions, &sockets);
         let path = &config.engine.path;
         let public_routes = http::router(engine, path, &config.http, &drain, &metrics, extras.pages);
         let api = Api {
@@ -140,14 +159,17 @@ impl App {
             drain: drain.clone(),
             readiness: readiness.clone(),
         };
-        let operations_routes = admin::router(operations_parts, api, config.admin.api_keys);
+        let operations_routes = admin::router(operations_parts, api, &config.admin.api_keys);
         let operations_routes = http::allow_origins(operations_routes, extras.operations_origins);
         Ok(App {
             public: (public, public_routes),
             operations: (operations, operations_routes),
             cluster,
-            inbound,
+            local,
+            arrivals,
+            joins,
             redis,
+            ingest,
             connections: Connections::default(),
             sockets,
             drain,
@@ -167,6 +189,11 @@ impl App {
         self.operations.0.local_addr()
     }
 
+    /// This node's sockets, as the cluster sees them: for tests, which ask one node alone.
+    pub fn local(&self) -> Arc<dyn LocalSockets> {
+        self.local.clone()
+    }
+
     /// Serves until `shutdown` completes, then drains. Clients come back by themselves, elsewhere.
     ///
     /// # Errors
@@ -176,8 +203,10 @@ impl App {
             public,
             operations,
             cluster,
-            inbound,
+            arrivals,
+            joins,
             redis,
+            ingest,
             connections,
             sockets,
             drain,
@@ -200,8 +229,19 @@ impl App {
         });
         let receiving = cluster.clone();
         parts.spawn(async move {
-            receiving.run(inbound).await;
+            receiving.run(arrivals).await;
             "the bus' receiver".to_owned()
+        });
+        let reader = ingest.clone();
+        if let Some(ingest) = ingest {
+            parts.spawn(async move {
+                ingest.run().await;
+                "the reader of the stream of envelopes".to_owned()
+            });
+        }
+        parts.spawn(async move {
+            joins.run().await;
+            "the rooms that are being entered".to_owned()
         });
         parts.spawn(watch_bus(cluster.clone(), self.readiness));
         parts.spawn(keep_up(self.metrics.clone()));
@@ -216,6 +256,9 @@ impl App {
         self.metrics.draining.set(1.0);
         drain.begin();
         let stopped = timeout(self.drain_timeout, async {
+            if let Some(reader) = reader {
+                reader.hand_over(HAND_OVER).await;
+            }
             cluster.leave().await;
             sockets.begin_closing();
             connections.close_all();
@@ -232,24 +275,24 @@ impl App {
     }
 }
 
-type BusParts = (Arc<dyn Bus>, mpsc::Receiver<Inbound>, Option<Arc<RedisBus>>);
+type BusParts = (Arc<dyn Bus>, Arrivals, Option<Arc<RedisBus>>);
 
 fn bus(
-    config: &NodeConfig,
+    config: Option<&RedisConfig>,
     id: &NodeId,
     hub: Option<&MemoryHub>,
     metrics: &Metrics,
 ) -> Result<BusParts, AppError> {
-    Ok(match &config.redis {
+    Ok(match config {
         None => {
             let alone = MemoryHub::with(QUEUE, metrics.bus.clone());
-            let (bus, inbound) = hub.unwrap_or(&alone).join(id);
-            (Arc::new(bus), inbound, None)
+            let (bus, arrivals) = hub.unwrap_or(&alone).join(id);
+            (Arc::new(bus), arrivals, None)
         }
         Some(redis) => {
-            let (bus, inbound) = RedisBus::start(redis.clone(), id, metrics.bus.clone())?;
+            let (bus, arrivals) = RedisBus::start(redis.clone(), id, metrics.bus.clone())?;
             let bus = Arc::new(bus);
-            (bus.clone(), inbound, Some(bus))
+            (bus.clone(), arrivals, Some(bus))
         }
     })
 }

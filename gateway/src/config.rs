@@ -4,16 +4,18 @@
 //! parts up. Nothing else in the gateway looks at a file or at the environment, and every error is reported at
 //! once, with the key, the value seen and what was expected.
 
+mod cluster;
 mod doc;
 mod node;
 
 use std::path::Path;
 
+pub use cluster::ClusterConfig;
 pub use doc::markdown;
 pub use node::NodeConfig;
 
 use crate::{
-    admin, auth, engine, http,
+    admin, api, auth, engine, http,
     policy::{BUILTIN, Policy, WHATSAPP_CRM},
     settings::{Env, Key, Layers, Problems, Reader},
     telemetry,
@@ -22,8 +24,10 @@ use crate::{
 /// Everything a node is told before it starts.
 #[derive(Debug)]
 pub struct Config {
-    /// Listener, Redis, and how to stop.
+    /// Listener, limits, and how to stop.
     pub node: NodeConfig,
+    /// Redis, and the other nodes.
+    pub cluster: ClusterConfig,
     /// Who may connect.
     pub auth: auth::Config,
     /// The Socket.IO engine.
@@ -40,9 +44,17 @@ pub struct Config {
 
 /// Every key there is, in the order of the reference.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    [node::KEYS, auth::KEYS, http::KEYS, admin::KEYS, telemetry::KEYS]
-        .into_iter()
-        .flatten()
+    [
+        node::KEYS,
+        cluster::KEYS,
+        auth::KEYS,
+        http::KEYS,
+        admin::KEYS,
+        api::KEYS,
+        telemetry::KEYS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Config {
@@ -61,6 +73,7 @@ impl Config {
     pub fn from_layers(layers: Layers) -> Result<Config, Problems> {
         let mut reader = Reader::new(layers, keys().collect());
         let node = NodeConfig::read(&mut reader);
+        let cluster = ClusterConfig::read(&mut reader);
         let auth = auth::Config::read(&mut reader);
         let engine = engine_config(&mut reader);
         let http = http::Config::read(&mut reader);
@@ -70,6 +83,7 @@ impl Config {
         match (reader.finish(), auth, policy) {
             (Ok(()), Some(auth), Some(policy)) => Ok(Config {
                 node,
+                cluster,
                 auth,
                 engine,
                 http,

@@ -1,16 +1,22 @@
-//! From a publication that the bus brought to the sockets of this node.
+//! This node's sockets, as the cluster sees them: publications to them, and what other nodes ask and order.
+
+mod acks;
+mod orders;
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use adapter_redis::{Census, LocalSockets, Publication, RoomName};
+use adapter_redis::{
+    Acks, Answer, Census, Gap, Interests, Later, Load, LocalSockets, Publication, Question, RoomName,
+};
 
+use self::orders::Orders;
 use crate::{
     engine::{Packet, Sockets},
     metrics::{Dropped, Metrics},
-    sessions::Population,
+    population::Population,
 };
 
 /// The receiving end of the bus on this node.
@@ -18,36 +24,51 @@ use crate::{
 pub struct Delivery {
     sockets: Sockets,
     population: Arc<Population>,
+    interests: Interests,
     metrics: Metrics,
 }
 
 impl Delivery {
     /// Brings the parts together.
-    pub fn new(sockets: Sockets, population: Arc<Population>, metrics: Metrics) -> Delivery {
+    pub fn new(
+        sockets: Sockets,
+        population: Arc<Population>,
+        interests: Interests,
+        metrics: Metrics,
+    ) -> Delivery {
         Delivery {
             sockets,
             population,
+            interests,
             metrics,
         }
+    }
+
+    /// The packet of a publication, if it is for anybody here.
+    fn packet(&self, publication: &Publication) -> Option<Packet> {
+        if publication.namespace != "/" {
+            self.metrics.dropped(Dropped::UnknownNamespace, 1);
+            return None;
+        }
+        // Most nodes have nobody in most rooms: the payload is not even looked at then.
+        let rooms = publication.rooms.iter().map(RoomName::as_str);
+        if !self.sockets.is_anybody_in(rooms) {
+            return None;
+        }
+        let packet = publication.args.to_packet(&publication.event);
+        Some(Packet {
+            text: packet.text,
+            attachments: packet.attachments,
+        })
     }
 }
 
 impl LocalSockets for Delivery {
     fn deliver(&self, publication: &Publication) -> usize {
-        if publication.namespace != "/" {
-            self.metrics.dropped(Dropped::UnknownNamespace, 1);
+        let Some(packet) = self.packet(publication) else {
             return 0;
-        }
-        let rooms = publication.rooms.iter().map(RoomName::as_str);
-        // Most nodes have nobody in most rooms: the payload is not even looked at then.
-        if !self.sockets.is_anybody_in(rooms.clone()) {
-            return 0;
-        }
-        let packet = publication.args.to_packet(&publication.event);
-        let packet = Packet {
-            text: packet.text,
-            attachments: packet.attachments,
         };
+        let rooms = publication.rooms.iter().map(RoomName::as_str);
         let size = packet.size();
         let sent = self.sockets.broadcast(rooms, &publication.except, packet);
         self.metrics.events_out.increment(sent.reached as u64);
@@ -62,9 +83,64 @@ impl LocalSockets for Delivery {
             room = publication.rooms.first().map(RoomName::as_str),
             room.count = publication.rooms.len(),
             socket.count = sent.reached,
+            trace.id = publication.trace.map(|trace| format!("{trace:032x}")),
             "delivered"
         );
         sent.reached
+    }
+
+    fn request(&self, publication: &Publication, timeout: Duration) -> Later<Acks> {
+        let Some(packet) = self.packet(publication) else {
+            return Box::pin(async { Acks::default() });
+        };
+        let size = packet.size();
+        let rooms = publication.rooms.iter().map(RoomName::as_str);
+        let asked = self.sockets.ask(rooms, &publication.except, packet, timeout);
+        tracing::debug!(
+            event = publication.event.as_str(),
+            socket.count = asked.socket_count(),
+            "asked"
+        );
+        self.metrics
+            .delivery_latency
+            .record(seconds_since(publication.published_at_ms));
+        Box::pin(acks::collect(asked, size, self.metrics.clone()))
+    }
+
+    fn answer(&self, question: Question) -> Later<Answer> {
+        let orders = Orders {
+            sockets: self.sockets.clone(),
+            population: self.population.clone(),
+            interests: self.interests.clone(),
+        };
+        Box::pin(async move { orders.answer(question).await })
+    }
+
+    fn gap(&self, gap: &Gap) {
+        match gap {
+            Gap::All => {
+                self.metrics.gaps_everywhere.increment(1);
+                tracing::warn!(
+                    room.count = self.sockets.room_count(),
+                    "events for any room may have been lost"
+                );
+            }
+            Gap::Rooms(rooms) => {
+                let is_inhabited = |room: &&RoomName| self.sockets.is_anybody_in([room.as_str()].into_iter());
+                let count = rooms.iter().filter(is_inhabited).count();
+                if count > 0 {
+                    self.metrics.gaps_in_rooms.increment(count as u64);
+                    tracing::warn!(room.count = count, "events for some rooms may have been lost");
+                }
+            }
+        }
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            connected: self.population.connected() as u64,
+            rooms: self.sockets.room_count() as u64,
+        }
     }
 
     fn census(&self) -> Census {

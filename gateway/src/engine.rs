@@ -9,15 +9,16 @@ mod event;
 mod rooms;
 mod stock;
 mod stream;
+mod upgrades;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::request::Parts;
 use serde_json::Value;
 
-pub use event::{Event, Malformed};
-pub use stock::{Broadcast, Layer, Sockets, service};
+pub use event::{Event, Kept, Malformed};
+pub use stock::{Asked, Broadcast, Outcome, Sockets, routes};
 pub use stream::{Connections, Listener, Peer};
 
 /// Configuration keys of the engine, by name; the gateway's configuration reads them.
@@ -54,11 +55,26 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketId(stock::Id);
 
-impl std::fmt::Display for SocketId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
 }
+
+impl FromStr for SocketId {
+    type Err = NoSocketId;
+
+    fn from_str(text: &str) -> Result<SocketId, NoSocketId> {
+        text.parse().map(SocketId).map_err(|_| NoSocketId)
+    }
+}
+
+/// The text is no socket's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoSocketId;
+
+/// Something that is held for a room for as long as it has members on this node. The engine does not know what.
+pub type Keep = Box<dyn Send + Sync>;
 
 /// What a client says when it connects.
 #[derive(Debug)]
@@ -87,18 +103,27 @@ pub trait Application: Send + Sync + 'static {
 }
 
 /// A connection that was let in.
-#[derive(Debug)]
 pub struct Admitted<M> {
     /// The counterpart.
     pub member: Arc<M>,
-    /// The rooms; the client is in all of them before it sees `connect`.
-    pub rooms: Vec<Arc<str>>,
+    /// The rooms, each with what is kept for it; the client is in all of them before it sees `connect`.
+    pub rooms: Vec<(Arc<str>, Keep)>,
+}
+
+impl<M: fmt::Debug> fmt::Debug for Admitted<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rooms: Vec<&str> = self.rooms.iter().map(|(room, _)| &**room).collect();
+        f.debug_struct("Admitted")
+            .field("member", &self.member)
+            .field("rooms", &rooms)
+            .finish()
+    }
 }
 
 /// One connection's counterpart. Calls for one socket come one after the other, in the order of the client.
 pub trait Member: Send + Sync + 'static {
     /// An event came in. Must not block: the connection's reader waits for it.
-    fn event(&self, event: Event<'_>, ack: Option<AckId>);
+    fn event(self: &Arc<Self>, event: Event<'_>, ack: Option<AckId>);
     /// An event came in that cannot be read.
     fn malformed(&self, problem: Malformed);
     /// The connection is over.
@@ -140,15 +165,17 @@ pub enum CloseReason {
     ClientDisconnect,
     /// The server sent the client away.
     ServerDisconnect,
-    /// The server closed the transport; the client comes back by itself.
+    /// The server is being stopped; the client comes back by itself.
     ServerShutdown,
+    /// The server closed this client's transport; the client comes back by itself.
+    ServerClose,
     /// The connection ended between being admitted and being told so.
     NeverConnected,
 }
 
 impl CloseReason {
     /// All reasons.
-    pub const ALL: [CloseReason; 8] = [
+    pub const ALL: [CloseReason; 9] = [
         CloseReason::TransportClose,
         CloseReason::TransportError,
         CloseReason::PingTimeout,
@@ -156,6 +183,7 @@ impl CloseReason {
         CloseReason::ClientDisconnect,
         CloseReason::ServerDisconnect,
         CloseReason::ServerShutdown,
+        CloseReason::ServerClose,
         CloseReason::NeverConnected,
     ];
 
@@ -169,6 +197,7 @@ impl CloseReason {
             CloseReason::ClientDisconnect => "client_namespace_disconnect",
             CloseReason::ServerDisconnect => "server_namespace_disconnect",
             CloseReason::ServerShutdown => "server_shutting_down",
+            CloseReason::ServerClose => "server_transport_close",
             CloseReason::NeverConnected => "never_connected",
         }
     }

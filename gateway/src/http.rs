@@ -18,7 +18,6 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
     drain::Drain,
-    engine::Layer,
     metrics::{self, Metrics},
     settings::{Key, Kind, Reader},
 };
@@ -79,7 +78,7 @@ struct Gate {
 
 /// Puts the public routes together. `pages` are those of `--dev`, or none.
 pub fn router(
-    engine: Layer,
+    engine: Router,
     path: &str,
     config: &Config,
     drain: &Drain,
@@ -104,9 +103,8 @@ pub fn router(
                 }
             }),
         )
-        // The engine answers below this, on a path that is no route; a fallback of our own survives the merge.
-        .fallback(async || StatusCode::NOT_FOUND)
-        .layer(engine)
+        // The engine brings the fallback of all of them: it answers on a path that is no route.
+        .merge(engine)
         .merge(pages)
         .layer(cors(config))
         .layer(middleware::from_fn_with_state(gate, admit))

@@ -12,7 +12,9 @@
 //! | `policy` | claims to rooms, events to decisions |
 //! | `query` | the query of a URL |
 //! | `sessions`, `session` | who is let in; one client's life |
-//! | `delivery` | from the bus to the sockets |
+//! | `population` | who is connected: users to sockets and back |
+//! | `joining` | clients that wait for a room to be opened |
+//! | `delivery` | from the bus to the sockets; what other nodes ask and order |
 //! | `refusal` | everything a client can be refused with |
 //! | `drain` | stopping |
 //! | `dev` | `serve --dev`: the first minute |
@@ -32,8 +34,10 @@ pub mod dev;
 pub mod drain;
 pub mod engine;
 pub mod http;
+pub mod joining;
 pub mod metrics;
 pub mod policy;
+pub mod population;
 pub mod query;
 pub mod refusal;
 pub mod session;

@@ -35,6 +35,10 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// From the publication's entry into the cluster to the queues of the sockets.
     pub delivery_latency: Histogram,
+    /// Moments when events for any room may have been lost.
+    pub gaps_everywhere: Counter,
+    /// Rooms with members here for which events may have been lost.
+    pub gaps_in_rooms: Counter,
     /// 1 while the node is being stopped.
     pub draining: Gauge,
     /// What `adapter-redis` counts.
@@ -56,16 +60,22 @@ pub enum Dropped {
     SlowConsumer,
     /// A publication for a namespace that does not exist.
     UnknownNamespace,
+    /// A client's event behind a room that is being entered, when too many wait there already.
+    EventQueueFull,
+    /// A client's wish to enter a room, when too many clients wait for rooms.
+    JoiningQueueFull,
 }
 
 impl Dropped {
-    const ALL: [Dropped; 6] = [
+    const ALL: [Dropped; 8] = [
         Dropped::UnknownEvent,
         Dropped::MalformedEvent,
         Dropped::ReplyFailed,
         Dropped::SocketGone,
         Dropped::SlowConsumer,
         Dropped::UnknownNamespace,
+        Dropped::EventQueueFull,
+        Dropped::JoiningQueueFull,
     ];
 
     fn as_str(self) -> &'static str {
@@ -76,6 +86,8 @@ impl Dropped {
             Dropped::SocketGone => "socket_gone",
             Dropped::SlowConsumer => "slow_consumer",
             Dropped::UnknownNamespace => "unknown_namespace",
+            Dropped::EventQueueFull => "event_queue_full",
+            Dropped::JoiningQueueFull => "joining_queue_full",
         }
     }
 }
@@ -131,6 +143,8 @@ impl Metrics {
             events_out: counter!("roomcast_events_out_total"),
             bytes_out: counter!("roomcast_bytes_out_total"),
             delivery_latency: histogram!("roomcast_delivery_latency_seconds"),
+            gaps_everywhere: counter!("roomcast_gaps_total", "scope" => "all"),
+            gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
             bus: adapter_redis::Metrics::register(),
         }
@@ -223,6 +237,10 @@ fn describe() {
         "roomcast_delivery_latency_seconds",
         Unit::Seconds,
         "From a publication's entry into the cluster to the queues of this node's sockets; once for each publication."
+    );
+    describe_counter!(
+        "roomcast_gaps_total",
+        "Gaps after which events may be missing: in all rooms at once, or in single rooms with sockets here."
     );
     // roomcast_dropped_total is described by adapter-redis, which counts most of its reasons.
     describe_gauge!("roomcast_draining", "1 while this node is being stopped.");

@@ -26,6 +26,8 @@ pub enum Refusal {
     TokenAudience,
     /// `exp`, or a claim that the policy's identity needs, is missing or of the wrong type.
     ClaimMissing,
+    /// A room of the policy cannot be served: the bus refuses the subscription.
+    ServerUnavailable,
     /// The policy says no.
     NotAllowed,
     /// The argument is missing, or cannot be part of a room's name.
@@ -34,11 +36,15 @@ pub enum Refusal {
     UnknownEvent,
     /// What was sent does not fit the rule of the event.
     BadData,
+    /// Too much of what this client sent waits already.
+    Busy,
+    /// The room cannot be served: the bus refuses the subscription, or too many wait for one.
+    RoomUnavailable,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 13] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -48,10 +54,13 @@ impl Refusal {
         Refusal::TokenIssuer,
         Refusal::TokenAudience,
         Refusal::ClaimMissing,
+        Refusal::ServerUnavailable,
         Refusal::NotAllowed,
         Refusal::BadArgument,
         Refusal::UnknownEvent,
         Refusal::BadData,
+        Refusal::Busy,
+        Refusal::RoomUnavailable,
     ];
 
     const fn row(self) -> (u16, &'static str, &'static str, bool) {
@@ -91,6 +100,12 @@ impl Refusal {
                 "the token lacks a claim that is needed to connect",
                 false,
             ),
+            Refusal::ServerUnavailable => (
+                1010,
+                "unavailable",
+                "the server cannot serve this room now, try again later",
+                true,
+            ),
             // 2xxx: a request is refused in its ack, or by an event when no ack was asked for.
             Refusal::NotAllowed => (2001, "not_allowed", "not allowed", false),
             Refusal::BadArgument => (2002, "bad_argument", "the argument cannot name a room", false),
@@ -106,6 +121,18 @@ impl Refusal {
                 "the data does not fit the rule of this event",
                 false,
             ),
+            Refusal::Busy => (
+                2005,
+                "busy",
+                "too many events wait behind a room that is being entered",
+                true,
+            ),
+            Refusal::RoomUnavailable => (
+                2006,
+                "unavailable",
+                "the room cannot be entered now, try again later",
+                true,
+            ),
         }
     }
 
@@ -114,7 +141,8 @@ impl Refusal {
         self.row().0
     }
 
-    /// The stable code: `code` in acks and in `connect_error` data, and the metric's label.
+    /// The stable code, unique among connections and among requests: `code` in acks and in `connect_error` data, and
+    /// the metric's label.
     pub fn code(self) -> &'static str {
         self.row().1
     }
@@ -142,7 +170,8 @@ mod tests {
         let mut seen = BTreeSet::new();
         for refusal in Refusal::ALL {
             assert!(seen.insert(refusal.number().to_string()), "{refusal:?}");
-            assert!(seen.insert(refusal.code().to_owned()), "{refusal:?}");
+            let group = refusal.number() / 1000;
+            assert!(seen.insert(format!("{group} {}", refusal.code())), "{refusal:?}");
             let row = format!(
                 "| {} | `{}` | {} | {} |",
                 refusal.number(),

@@ -1,54 +1,133 @@
 //! One client's life after it was admitted: events, rooms, the end. Knows neither bytes nor Redis.
 
+mod waiting;
+
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
+use adapter_redis::{Refused, RoomName};
 use serde_json::{Value, json};
 
+use self::waiting::Waiting;
 use crate::{
-    engine::{AckId, CloseReason, Event, Malformed, Member, Packet, SocketId, Sockets},
+    engine::{AckId, CloseReason, Event, Keep, Malformed, Member, Packet, SocketId, Sockets},
+    joining::{Doors, Entry, Joining, Step},
     metrics::{Dropped, Metrics},
     policy::{Answer, Identity, Policy, Reply, Rule},
+    population::Admission,
     refusal::Refusal,
-    sessions::Admission,
 };
 
 /// A connected client.
-#[derive(Debug)]
 pub struct Session {
     socket: SocketId,
-    identity: Identity,
+    identity: Arc<Identity>,
     /// The claims as compact JSON: a tree of them would be most of what an idle session holds.
     claims: Box<str>,
-    policy: Arc<Policy>,
-    sockets: Sockets,
-    metrics: Metrics,
+    common: Arc<Common>,
+    state: Mutex<State>,
+}
+
+/// What all sessions of a node have in common.
+pub(crate) struct Common {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) sockets: Sockets,
+    pub(crate) doors: Box<dyn Doors>,
+    pub(crate) joining: Joining,
+    pub(crate) metrics: Metrics,
+}
+
+struct State {
     /// What was counted for this session, until it goes.
-    admission: Mutex<Option<Admission>>,
+    admission: Option<Admission>,
+    /// What came while a room is being entered. While it is there, nothing is handled but from there.
+    waiting: Option<Box<Waiting>>,
 }
 
 impl Session {
     pub(crate) fn new(
         socket: SocketId,
-        identity: Identity,
         claims: &Value,
-        policy: Arc<Policy>,
-        sockets: Sockets,
-        metrics: Metrics,
+        common: Arc<Common>,
         admission: Admission,
     ) -> Session {
         let claims = claims.to_string().into_boxed_str();
         Session {
             socket,
-            identity,
+            identity: admission.identity().clone(),
             claims,
-            policy,
-            sockets,
-            metrics,
-            admission: Mutex::new(Some(admission)),
+            common,
+            state: Mutex::new(State {
+                admission: Some(admission),
+                waiting: None,
+            }),
         }
+    }
+
+    /// The room of a step is open, or refused.
+    pub(crate) fn entered(&self, step: &Step, opened: Result<Keep, Refused>) {
+        let decided = match opened {
+            Ok(keep) => {
+                self.join(&step.room, keep);
+                Ok(&step.room)
+            }
+            Err(error) => {
+                tracing::error!(socket.id = %self.socket, room = %step.room, %error, "cannot enter the room");
+                Err(Refusal::RoomUnavailable)
+            }
+        };
+        self.tell(&step.event, step.ack, decided);
+    }
+
+    /// Handles what waited, until something has to wait again.
+    pub(crate) fn resume(&self) -> Option<Step> {
+        loop {
+            let (kept, ack) = {
+                let mut state = self.state();
+                let Some(next) = state.waiting.as_mut()?.next() else {
+                    state.waiting = None;
+                    return None;
+                };
+                next
+            };
+            if let Some(step) = self.handle(&kept.event(), ack) {
+                return Some(step);
+            }
+        }
+    }
+
+    /// Handles an event; what has to wait for a room is given back.
+    fn handle(&self, event: &Event<'_>, ack: Option<AckId>) -> Option<Step> {
+        match self.common.policy.rule(event.name()) {
+            Some(Rule::Reply(reply)) => self.reply(event, reply, ack),
+            Some(rule) => return self.enter(event, rule, ack),
+            None => {
+                self.common.metrics.dropped(Dropped::UnknownEvent, 1);
+                // Who asked for an answer waits for it, and a client with retries would stop sending at all.
+                if let Some(ack) = ack {
+                    self.refuse(ack, Refusal::UnknownEvent);
+                }
+            }
+        }
+        None
+    }
+
+    /// An event that came when too much waits already.
+    fn turn_away(&self, event: &Event<'_>, ack: Option<AckId>) {
+        self.common.metrics.dropped(Dropped::EventQueueFull, 1);
+        let is_about_rooms = matches!(
+            self.common.policy.rule(event.name()),
+            Some(Rule::Subscribe(_) | Rule::Leave(_))
+        );
+        if ack.is_some() || is_about_rooms {
+            self.tell(event.name(), ack, Err(Refusal::Busy));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn claims(&self) -> Value {
@@ -56,34 +135,58 @@ impl Session {
         serde_json::from_str(&self.claims).unwrap_or(Value::Null)
     }
 
-    fn enter(&self, event: &Event<'_>, rule: Rule<'_>, ack: Option<AckId>) {
+    fn enter(&self, event: &Event<'_>, rule: Rule<'_>, ack: Option<AckId>) -> Option<Step> {
         let now = SystemTime::now();
         let (argument, claims) = (event.first(), self.claims());
         let decided = match rule {
-            Rule::Subscribe(rule) => rule
-                .enter(&argument, &claims, &self.identity, now)
-                .inspect(|room| {
-                    self.sockets.join(self.socket, &Arc::from(room.as_str()));
-                    tracing::debug!(socket.id = %self.socket, room = %room, "joined");
-                }),
+            Rule::Subscribe(rule) => match rule.enter(&argument, &claims, &self.identity, now) {
+                Ok(room) => match self.common.doors.enter(&room) {
+                    Entry::Now(keep) => {
+                        self.join(&room, keep);
+                        Ok(room)
+                    }
+                    Entry::Later(opening) => {
+                        return Some(Step {
+                            event: event.name().to_owned(),
+                            ack,
+                            room,
+                            opening,
+                        });
+                    }
+                },
+                Err(refusal) => Err(refusal),
+            },
             Rule::Leave(rule) => rule
                 .leave(&argument, &claims, &self.identity, now)
                 .inspect(|room| {
-                    self.sockets.leave(self.socket, room.as_str());
+                    self.common.sockets.leave(self.socket, room.as_str());
                     tracing::debug!(socket.id = %self.socket, room = %room, "left");
                 }),
             Rule::Reply(_) => Err(Refusal::UnknownEvent),
         };
+        self.tell(event.name(), ack, decided.as_ref().map_err(|refusal| *refusal));
+        None
+    }
+
+    fn join(&self, room: &RoomName, keep: Keep) {
+        self.common
+            .sockets
+            .join(self.socket, &Arc::from(room.as_str()), keep);
+        tracing::debug!(socket.id = %self.socket, room = %room, "joined");
+    }
+
+    /// Tells the client what became of its wish to enter or to leave a room.
+    fn tell(&self, event: &str, ack: Option<AckId>, decided: Result<&RoomName, Refusal>) {
         match (decided, ack) {
             (Ok(room), Some(ack)) => self.ack(ack, &json!({"ok": true, "room": room.as_str()})),
             (Ok(_), None) => {}
             (Err(refusal), ack) => {
-                tracing::debug!(socket.id = %self.socket, event = event.name(), code = refusal.code(), "refused");
+                tracing::debug!(socket.id = %self.socket, event, code = refusal.code(), "refused");
                 match ack {
                     Some(ack) => self.refuse(ack, refusal),
                     None => self.emit(
                         "subscribe:error",
-                        &json!({"event": event.name(), "code": refusal.code(), "message": refusal.message()}),
+                        &json!({"event": event, "code": refusal.code(), "message": refusal.message()}),
                     ),
                 }
             }
@@ -107,7 +210,7 @@ impl Session {
                     let text = format!("[{}{separator}{text}]", Value::from(name.as_str()));
                     self.send(Packet { text, attachments });
                 }
-                None => self.metrics.dropped(Dropped::ReplyFailed, 1),
+                None => self.common.metrics.dropped(Dropped::ReplyFailed, 1),
             }
         }
         let Some(ack) = ack else { return };
@@ -125,7 +228,7 @@ impl Session {
                 );
             }
             None => {
-                self.metrics.dropped(Dropped::ReplyFailed, 1);
+                self.common.metrics.dropped(Dropped::ReplyFailed, 1);
                 self.refuse(ack, Refusal::BadData);
             }
         }
@@ -149,8 +252,8 @@ impl Session {
     }
 
     fn answer(&self, ack: AckId, packet: Packet) {
-        if !self.sockets.ack(self.socket, ack, packet) {
-            self.metrics.dropped(Dropped::SocketGone, 1);
+        if !self.common.sockets.ack(self.socket, ack, packet) {
+            self.common.metrics.dropped(Dropped::SocketGone, 1);
         }
     }
 
@@ -163,50 +266,78 @@ impl Session {
 
     fn send(&self, packet: Packet) {
         let size = packet.size();
-        if self.sockets.emit(self.socket, packet) {
-            self.metrics.events_out.increment(1);
-            self.metrics.bytes_out.increment(size as u64);
+        if self.common.sockets.emit(self.socket, packet) {
+            self.common.metrics.events_out.increment(1);
+            self.common.metrics.bytes_out.increment(size as u64);
         } else {
-            self.metrics.dropped(Dropped::SocketGone, 1);
+            self.common.metrics.dropped(Dropped::SocketGone, 1);
         }
     }
 }
 
 impl Member for Session {
-    fn event(&self, event: Event<'_>, ack: Option<AckId>) {
-        self.metrics.events_in.increment(1);
-        match self.policy.rule(event.name()) {
-            Some(Rule::Reply(reply)) => self.reply(&event, reply, ack),
-            Some(rule) => self.enter(&event, rule, ack),
-            None => {
-                self.metrics.dropped(Dropped::UnknownEvent, 1);
-                // Who asked for an answer waits for it, and a client with retries would stop sending at all.
-                if let Some(ack) = ack {
-                    self.refuse(ack, Refusal::UnknownEvent);
-                }
+    fn event(self: &Arc<Self>, event: Event<'_>, ack: Option<AckId>) {
+        self.common.metrics.events_in.increment(1);
+        // Held while the event is handled: two requests of one polling client must not pass one another.
+        let mut state = self.state();
+        if let Some(waiting) = &mut state.waiting {
+            let refused = waiting.push(event, ack);
+            drop(state);
+            if let Err((event, ack)) = refused {
+                self.turn_away(&event, ack);
+            }
+            return;
+        }
+        let Some(step) = self.handle(&event, ack) else {
+            return;
+        };
+        if state.admission.is_none() {
+            return; // It went meanwhile, and joins nothing.
+        }
+        match self.common.joining.wait(self.clone(), step) {
+            Ok(here) => state.waiting = Some(Box::new(Waiting::new(here))),
+            Err(step) => {
+                drop(state);
+                self.common.metrics.dropped(Dropped::JoiningQueueFull, 1);
+                self.tell(&step.event, step.ack, Err(Refusal::RoomUnavailable));
             }
         }
     }
 
     fn malformed(&self, _: Malformed) {
-        self.metrics.events_in.increment(1);
-        self.metrics.dropped(Dropped::MalformedEvent, 1);
+        self.common.metrics.events_in.increment(1);
+        self.common.metrics.dropped(Dropped::MalformedEvent, 1);
     }
 
     fn gone(&self, reason: CloseReason) {
-        drop(
-            self.admission
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        self.metrics.disconnected(reason);
+        let (admission, waiting) = {
+            let mut state = self.state();
+            (state.admission.take(), state.waiting.take())
+        };
+        drop(admission);
+        // With it ends the wait for a room.
+        if let Some(waiting) = waiting {
+            self.common.metrics.dropped(Dropped::SocketGone, waiting.len());
+        }
+        self.common.metrics.disconnected(reason);
         tracing::info!(
             socket.id = %self.socket,
-            user = self.identity.user,
+            user = &*self.identity.user,
             reason = reason.as_str(),
             "disconnected"
         );
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Session").field(&self.socket).finish()
+    }
+}
+
+impl std::fmt::Debug for Common {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Common")
     }
 }
 
@@ -221,3 +352,7 @@ fn arguments(answer: Answer, event: &Event<'_>) -> (String, Vec<bytes::Bytes>) {
         ),
     }
 }
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+mod tests;

@@ -1,58 +1,54 @@
-//! All clients of this node: who is let in, and how many different users there are.
+//! All clients of this node: who is let in.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
+use adapter_redis::{Interests, RoomName};
+use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 
+pub use crate::population::Population;
 use crate::{
-    auth::{Places, Verifier},
-    engine::{Admitted, Application, Handshake, Sockets},
+    auth::{Claims, Places, Verifier},
+    engine::{Admitted, Application, Handshake, Keep, Sockets},
+    joining::{Entry, Joining},
     metrics::Metrics,
-    policy::Policy,
+    policy::{Grants, Policy},
     query,
     refusal::Refusal,
-    session::Session,
+    session::{Common, Session},
 };
 
 /// Lets clients in, and knows who is here.
 #[derive(Debug)]
 pub struct Sessions {
     verifier: Verifier,
-    policy: Arc<Policy>,
-    sockets: Sockets,
-    metrics: Metrics,
+    common: Arc<Common>,
     population: Arc<Population>,
-}
-
-/// Who is connected to this node.
-#[derive(Debug, Default)]
-pub struct Population {
-    connected: AtomicUsize,
-    users: Mutex<HashMap<Arc<str>, usize>>,
-}
-
-/// One session in the [`Population`]: counted when made, uncounted when dropped, exactly once.
-#[derive(Debug)]
-pub struct Admission {
-    population: Arc<Population>,
-    user: Arc<str>,
 }
 
 impl Sessions {
     /// Brings the parts together.
-    pub fn new(verifier: Verifier, policy: Arc<Policy>, sockets: Sockets, metrics: Metrics) -> Sessions {
-        Sessions {
-            verifier,
+    pub fn new(
+        verifier: Verifier,
+        policy: Arc<Policy>,
+        sockets: Sockets,
+        interests: Interests,
+        joining: Joining,
+        metrics: Metrics,
+    ) -> Sessions {
+        let common = Common {
             policy,
             sockets,
+            doors: Box::new(interests),
+            joining,
             metrics,
+        };
+        Sessions {
+            verifier,
+            common: Arc::new(common),
             population: Arc::default(),
         }
     }
@@ -62,7 +58,7 @@ impl Sessions {
         &self.population
     }
 
-    fn admit(&self, handshake: &Handshake<'_>, now: SystemTime) -> Result<Admitted<Session>, Refusal> {
+    fn decide(&self, handshake: &Handshake<'_>, now: SystemTime) -> Result<(Claims, Grants), Refusal> {
         let request = handshake.request;
         let text = request.uri.query().unwrap_or_default();
         let places = Places {
@@ -71,29 +67,42 @@ impl Sessions {
             query: text,
         };
         let claims = self.verifier.admit(places, now)?;
-        let grants = self.policy.admit(&claims, &client_query(text), now)?;
-        let admission = self.population.admit(&grants.identity.user);
+        let grants = self.common.policy.admit(&claims, &client_query(text), now)?;
+        Ok((claims, grants))
+    }
+
+    async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admitted<Session>, Refusal> {
+        let (claims, grants) = self.decide(handshake, SystemTime::now())?;
+        // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
+        let entered = grants.rooms.iter().map(|room| self.enter(room));
+        let rooms = try_join_all(entered).await?;
+        let admission = self.population.admit(handshake.socket, grants.identity);
         tracing::info!(
             socket.id = %handshake.socket,
-            user = grants.identity.user,
+            user = &*admission.identity().user,
             peer = handshake.peer.map(tracing::field::display),
-            room.count = grants.rooms.len(),
+            room.count = rooms.len(),
             "connected"
         );
-        let session = Session::new(
-            handshake.socket,
-            grants.identity,
-            claims.values(),
-            self.policy.clone(),
-            self.sockets.clone(),
-            self.metrics.clone(),
-            admission,
-        );
-        let rooms = grants.rooms.iter().map(|room| Arc::from(room.as_str())).collect();
+        let session = Session::new(handshake.socket, claims.values(), self.common.clone(), admission);
         Ok(Admitted {
             member: Arc::new(session),
             rooms,
         })
+    }
+
+    async fn enter(&self, room: &RoomName) -> Result<(Arc<str>, Keep), Refusal> {
+        let opened = match self.common.doors.enter(room) {
+            Entry::Now(keep) => Ok(keep),
+            Entry::Later(opening) => opening.await,
+        };
+        match opened {
+            Ok(keep) => Ok((Arc::from(room.as_str()), keep)),
+            Err(error) => {
+                tracing::error!(%room, %error, "a client cannot be let in");
+                Err(Refusal::ServerUnavailable)
+            }
+        }
     }
 }
 
@@ -102,15 +111,16 @@ impl Application for Sessions {
 
     async fn connect(&self, handshake: Handshake<'_>) -> Result<Admitted<Session>, &'static str> {
         let began = Instant::now();
-        let decided = self.admit(&handshake, SystemTime::now());
-        self.metrics.handshake_duration.record(began.elapsed());
+        let decided = self.admit(&handshake).await;
+        let metrics = &self.common.metrics;
+        metrics.handshake_duration.record(began.elapsed());
         match decided {
             Ok(admitted) => {
-                self.metrics.accepted();
+                metrics.accepted();
                 Ok(admitted)
             }
             Err(refusal) => {
-                self.metrics.refused(refusal);
+                metrics.refused(refusal);
                 tracing::info!(
                     socket.id = %handshake.socket,
                     peer = handshake.peer.map(tracing::field::display),
@@ -119,54 +129,6 @@ impl Application for Sessions {
                     "connection refused"
                 );
                 Err(refusal.message())
-            }
-        }
-    }
-}
-
-impl Population {
-    /// How many sockets are connected.
-    pub fn connected(&self) -> usize {
-        self.connected.load(Ordering::Relaxed)
-    }
-
-    /// How many different users are connected.
-    pub fn user_count(&self) -> usize {
-        self.users().len()
-    }
-
-    /// The different users.
-    pub fn user_names(&self) -> Vec<Arc<str>> {
-        self.users().keys().cloned().collect()
-    }
-
-    fn admit(self: &Arc<Self>, user: &str) -> Admission {
-        let mut users = self.users();
-        let user = users
-            .get_key_value(user)
-            .map_or_else(|| Arc::from(user), |(name, _)| name.clone());
-        *users.entry(user.clone()).or_default() += 1;
-        drop(users);
-        self.connected.fetch_add(1, Ordering::Relaxed);
-        Admission {
-            population: self.clone(),
-            user,
-        }
-    }
-
-    fn users(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, usize>> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.population.connected.fetch_sub(1, Ordering::Relaxed);
-        let mut users = self.population.users();
-        if let Some(count) = users.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                users.remove(&self.user);
             }
         }
     }
@@ -183,3 +145,7 @@ fn client_query(text: &str) -> Value {
     }
     Value::Object(map)
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -31,7 +31,7 @@ fuzz_target!(|text: &str| {
 
 fn subscriptions(argument: &Value) {
     let identity = Identity {
-        user: "42".to_owned(),
+        user: "42".into(),
         tenant: None,
     };
     for ((event, _, template), list) in POLICY.subscriptions().zip(LISTS) {
@@ -100,7 +100,10 @@ fn claims(claims: &Value) {
         return;
     };
     let values = claims.values();
-    assert_eq!(values.get("sub").and_then(name), Some(grants.identity.user));
+    assert_eq!(
+        values.get("sub").and_then(name).as_deref(),
+        Some(&*grants.identity.user)
+    );
     let claimed = |claim: &str| values.get(claim).and_then(name);
     for (index, room) in grants.rooms.iter().enumerate() {
         let room = room.as_str();
@@ -128,7 +131,7 @@ fn claims(claims: &Value) {
 /// The bundled answers do not depend on what was sent.
 fn replies(argument: &Value) {
     let identity = Identity {
-        user: "42".to_owned(),
+        user: "42".into(),
         tenant: None,
     };
     let Some(Rule::Reply(ping)) = POLICY.rule("ping") else {

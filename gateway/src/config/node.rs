@@ -1,8 +1,6 @@
-//! The node as a whole: where it listens, its Redis, its policy, how it stops.
+//! The node as a whole: where it listens, its policy, how it stops.
 
 use std::{net::SocketAddr, time::Duration};
-
-use adapter_redis::RedisConfig;
 
 use crate::{
     engine,
@@ -12,8 +10,6 @@ use crate::{
 /// The policy's file.
 pub(super) const POLICY: &str = "policy";
 const LISTEN: &str = "listen";
-const REDIS_URL: &str = "redis.url";
-const REDIS_PREFIX: &str = "redis.prefix";
 const DRAIN_TIMEOUT: &str = "drain.timeout";
 /// Applies to both directions, so the engine's configuration reads it too.
 pub(super) const MAX_EVENT_BYTES: &str = "limits.max_event_bytes";
@@ -31,18 +27,6 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path,
         default: "",
         doc: "The policy file; `builtin:whatsapp-crm` is the bundled example. Required.",
-    },
-    Key {
-        path: REDIS_URL,
-        kind: Kind::Secret,
-        default: "",
-        doc: "`redis://[user:password@]host:port[/db]`; empty = a node on its own.",
-    },
-    Key {
-        path: REDIS_PREFIX,
-        kind: Kind::String,
-        default: "roomcast",
-        doc: "First part of all channel names; clusters that share a Redis need different ones.",
     },
     Key {
         path: MAX_EVENT_BYTES,
@@ -129,7 +113,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "",
     },
     Key {
-        path: "cluster.*",
+        path: "cluster.listen",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "cluster.advertise",
         kind: Kind::Planned,
         default: "",
         doc: "",
@@ -171,8 +161,6 @@ pub(super) const KEYS: &[Key] = &[
 pub struct NodeConfig {
     /// The public listener.
     pub listen: SocketAddr,
-    /// Redis, or none for a node on its own.
-    pub redis: Option<RedisConfig>,
     /// Bytes of one event.
     pub max_event_bytes: usize,
     /// How long stopping may take.
@@ -182,18 +170,8 @@ pub struct NodeConfig {
 impl NodeConfig {
     /// Reads this module's part.
     pub(super) fn read(reader: &mut Reader) -> NodeConfig {
-        let url = reader.string(REDIS_URL);
-        let prefix = reader.string(REDIS_PREFIX);
-        let redis = (!url.is_empty()).then(|| RedisConfig {
-            prefix,
-            ..RedisConfig::new(url)
-        });
-        if let Some(Err(error)) = redis.as_ref().map(RedisConfig::validate) {
-            reader.say(format!("redis: {error}"));
-        }
         NodeConfig {
             listen: reader.address(LISTEN),
-            redis,
             max_event_bytes: reader.size(MAX_EVENT_BYTES),
             drain_timeout: reader.duration(DRAIN_TIMEOUT),
         }

@@ -11,6 +11,25 @@ pub struct Event<'a> {
     attachments: Vec<Bytes>,
 }
 
+/// An event that waits: it owns what it came with.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    name: String,
+    arguments: Vec<Box<RawValue>>,
+    attachments: Vec<Bytes>,
+}
+
+impl Kept {
+    /// The event, as it came.
+    pub fn event(&self) -> Event<'_> {
+        Event {
+            name: self.name.clone(),
+            arguments: self.arguments.iter().map(|a| &**a).collect(),
+            attachments: self.attachments.clone(),
+        }
+    }
+}
+
 /// The text is not a JSON array that begins with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
@@ -61,6 +80,15 @@ impl<'a> Event<'a> {
         self.attachments.iter().take(placeholders).cloned().collect()
     }
 
+    /// A copy that may wait for longer than the packet is there.
+    pub fn keep(self) -> Kept {
+        Kept {
+            name: self.name,
+            arguments: self.arguments.into_iter().map(ToOwned::to_owned).collect(),
+            attachments: self.attachments,
+        }
+    }
+
     /// Bytes of arguments and attachments.
     pub fn size(&self) -> usize {
         self.arguments.iter().map(|a| a.get().len()).sum::<usize>()
@@ -87,6 +115,19 @@ mod tests {
         let parts = vec![Bytes::from_static(b"1"), Bytes::from_static(b"2")];
         let text = r#"["a",{"x":{"_placeholder":true,"num":0}},{"_placeholder":true,"num":1}]"#;
         let event = Event::parse(text, parts).unwrap();
+        assert_eq!(event.first_attachments(), vec![Bytes::from_static(b"1")]);
+    }
+
+    #[test]
+    fn a_kept_event_is_the_same() {
+        let text = r#"["a",{"n": 1.0,"x":{"_placeholder":true,"num":0}},2]"#.to_owned();
+        let event = Event::parse(&text, vec![Bytes::from_static(b"1")]).unwrap();
+        let (first, size) = (event.first_text().map(str::to_owned), event.size());
+        let kept = event.keep();
+        drop(text);
+        let event = kept.event();
+        assert_eq!((event.name(), event.size()), ("a", size));
+        assert_eq!(event.first_text(), first.as_deref());
         assert_eq!(event.first_attachments(), vec![Bytes::from_static(b"1")]);
     }
 

@@ -1,7 +1,7 @@
 //! Which sockets of this node are in which room. Pure.
 //!
 //! socketioxide tells nobody of joins and leaves, so membership goes through this index: it counts whom an event
-//! reaches, and it is where the bus will learn that a room got its first member or lost its last.
+//! reaches, and it holds something for each room from the first member to the last.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,55 +9,98 @@ use std::{
     sync::Arc,
 };
 
-/// The index. `S` is the socket's id.
+/// The index. `S` is the socket's id, `K` what is kept for each room that has members.
 #[derive(Debug)]
-pub(super) struct Rooms<S> {
-    members: HashMap<Arc<str>, HashSet<S>>,
-    rooms: HashMap<S, Vec<Arc<str>>>,
+pub(super) struct Rooms<S, K> {
+    rooms: HashMap<Arc<str>, Room<S, K>>,
+    sockets: HashMap<S, Vec<Arc<str>>>,
 }
 
-impl<S> Default for Rooms<S> {
+#[derive(Debug)]
+struct Room<S, K> {
+    members: HashSet<S>,
+    keep: K,
+}
+
+/// What became of [`Rooms::join`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Joined<K> {
+    /// The socket is the first in the room, which keeps what came with it.
+    First,
+    /// The socket is in, and what came with it is not needed.
+    Another(K),
+    /// The socket was in the room already, or is not known; what came with it is not needed.
+    Unchanged(K),
+}
+
+impl<S, K> Default for Rooms<S, K> {
     fn default() -> Self {
         Rooms {
-            members: HashMap::new(),
             rooms: HashMap::new(),
+            sockets: HashMap::new(),
         }
     }
 }
 
-impl<S: Copy + Eq + Hash> Rooms<S> {
+// What is kept is handed out and never dropped in here: the index is behind a lock, and dropping may do anything.
+impl<S: Copy + Eq + Hash, K> Rooms<S, K> {
     /// Makes a socket known; before that, and after [`Rooms::remove`], it can join nothing. So an event that is
     /// still being handled while its connection ends leaves no member behind.
     pub(super) fn add(&mut self, socket: S) {
-        self.rooms.entry(socket).or_default();
+        self.sockets.entry(socket).or_default();
     }
 
-    /// Puts a socket into a room; `false` when it was in it already, or is not known.
-    pub(super) fn join(&mut self, socket: S, room: &Arc<str>) -> bool {
-        let Some(rooms) = self.rooms.get_mut(&socket) else {
-            return false;
+    /// Puts a socket into a room.
+    pub(super) fn join(&mut self, socket: S, room: &Arc<str>, keep: K) -> Joined<K> {
+        let Some(rooms) = self.sockets.get_mut(&socket) else {
+            return Joined::Unchanged(keep);
         };
-        let added = self.members.entry(room.clone()).or_default().insert(socket);
-        if added {
+        if let Some(entry) = self.rooms.get_mut(room) {
+            if !entry.members.insert(socket) {
+                return Joined::Unchanged(keep);
+            }
             rooms.push(room.clone());
+            return Joined::Another(keep);
         }
-        added
+        rooms.push(room.clone());
+        let members = HashSet::from([socket]);
+        self.rooms.insert(room.clone(), Room { members, keep });
+        Joined::First
     }
 
-    /// Takes a socket out of a room; `false` when it was not in it.
-    pub(super) fn leave(&mut self, socket: S, room: &str) -> bool {
-        let removed = self.remove_member(socket, room);
-        if removed && let Some(rooms) = self.rooms.get_mut(&socket) {
-            rooms.retain(|r| &**r != room);
-        }
-        removed
+    /// Takes a socket out of a room; `None` when it was not in it. With the last one goes what was kept.
+    pub(super) fn leave(&mut self, socket: S, room: &str) -> Option<Option<K>> {
+        let rooms = self.sockets.get_mut(&socket)?;
+        let before = rooms.len();
+        rooms.retain(|r| &**r != room);
+        (rooms.len() < before).then(|| self.remove_member(socket, room))
     }
 
-    /// Takes a socket out of all its rooms.
-    pub(super) fn remove(&mut self, socket: S) {
-        for room in self.rooms.remove(&socket).unwrap_or_default() {
-            self.remove_member(socket, &room);
-        }
+    /// Takes a socket out of all its rooms, and gives back what was kept for those that are empty now.
+    pub(super) fn remove(&mut self, socket: S) -> Vec<K> {
+        let rooms = self.sockets.remove(&socket).unwrap_or_default();
+        rooms
+            .iter()
+            .filter_map(|room| self.remove_member(socket, room))
+            .collect()
+    }
+
+    /// Whether a socket is known.
+    pub(super) fn is_known(&self, socket: S) -> bool {
+        self.sockets.contains_key(&socket)
+    }
+
+    /// The rooms of a socket, in the order in which it came into them.
+    pub(super) fn of(&self, socket: S) -> &[Arc<str>] {
+        self.sockets.get(&socket).map_or(&[], Vec::as_slice)
+    }
+
+    /// The sockets in a room.
+    pub(super) fn members(&self, room: &str) -> impl Iterator<Item = S> {
+        self.rooms
+            .get(room)
+            .into_iter()
+            .flat_map(|r| r.members.iter().copied())
     }
 
     /// How many sockets are in one of `rooms` and in none of `except`. `named` finds a socket that `except`
@@ -68,17 +111,14 @@ impl<S: Copy + Eq + Hash> Rooms<S> {
         except: &[String],
         named: impl Fn(&str) -> Option<S>,
     ) -> usize {
-        let mut sets: Vec<&HashSet<S>> = rooms.into_iter().filter_map(|r| self.members.get(r)).collect();
+        let mut sets: Vec<&HashSet<S>> = rooms.into_iter().filter_map(|r| self.members_of(r)).collect();
         if except.is_empty()
             && let [only] = sets.as_slice()
         {
             return only.len();
         }
         sets.sort_by_key(|s| s.len());
-        let left_out: Vec<&HashSet<S>> = except
-            .iter()
-            .filter_map(|r| self.members.get(r.as_str()))
-            .collect();
+        let left_out: Vec<&HashSet<S>> = except.iter().filter_map(|r| self.members_of(r)).collect();
         let left_out_ids: HashSet<S> = except.iter().filter_map(|e| named(e)).collect();
         let reached: HashSet<S> = sets.into_iter().flatten().copied().collect();
         reached
@@ -89,28 +129,30 @@ impl<S: Copy + Eq + Hash> Rooms<S> {
 
     /// Whether anybody is in the room.
     pub(super) fn is_inhabited(&self, room: &str) -> bool {
-        self.members.contains_key(room)
+        self.rooms.contains_key(room)
     }
 
     /// All rooms that somebody is in.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.members.keys().map(|r| &**r)
+        self.rooms.keys().map(|r| &**r)
     }
 
     /// How many rooms somebody is in.
     pub(super) fn len(&self) -> usize {
-        self.members.len()
+        self.rooms.len()
     }
 
-    fn remove_member(&mut self, socket: S, room: &str) -> bool {
-        let Some(members) = self.members.get_mut(room) else {
-            return false;
-        };
-        let removed = members.remove(&socket);
-        if members.is_empty() {
-            self.members.remove(room);
+    fn members_of(&self, room: &str) -> Option<&HashSet<S>> {
+        self.rooms.get(room).map(|r| &r.members)
+    }
+
+    fn remove_member(&mut self, socket: S, room: &str) -> Option<K> {
+        let entry = self.rooms.get_mut(room)?;
+        entry.members.remove(&socket);
+        if !entry.members.is_empty() {
+            return None;
         }
-        removed
+        self.rooms.remove(room).map(|r| r.keep)
     }
 }
 
@@ -118,11 +160,11 @@ impl<S: Copy + Eq + Hash> Rooms<S> {
 mod tests {
     use super::*;
 
-    fn index(joins: &[(u8, &str)]) -> Rooms<u8> {
+    fn index(joins: &[(u8, &str)]) -> Rooms<u8, String> {
         let mut rooms = Rooms::default();
         for (socket, room) in joins {
             rooms.add(*socket);
-            rooms.join(*socket, &Arc::from(*room));
+            rooms.join(*socket, &Arc::from(*room), format!("{room} of {socket}"));
         }
         rooms
     }
@@ -151,16 +193,35 @@ mod tests {
 
     #[test]
     fn nothing_stays_behind() {
+        let keep = || "new".to_owned();
         let mut rooms = index(&[(1, "a"), (1, "b"), (2, "b")]);
-        assert!(!rooms.join(1, &Arc::from("a")), "joining twice changes nothing");
-        assert!(rooms.leave(1, "a"));
-        assert!(!rooms.leave(1, "a"));
+        let twice = rooms.join(1, &Arc::from("a"), keep());
+        assert_eq!(twice, Joined::Unchanged(keep()), "joining twice changes nothing");
+        assert_eq!(rooms.leave(1, "a"), Some(Some("a of 1".to_owned())));
+        assert_eq!(rooms.leave(1, "a"), None);
         assert!(!rooms.is_inhabited("a"));
-        rooms.remove(1);
-        rooms.remove(1);
-        rooms.remove(2);
-        assert!(!rooms.join(2, &Arc::from("c")), "who is gone joins nothing");
+        assert_eq!(rooms.remove(1), Vec::<String>::new(), "2 is still in b");
+        assert_eq!(rooms.remove(1), Vec::<String>::new());
+        assert_eq!(rooms.remove(2), ["b of 1"]);
+        let gone = rooms.join(2, &Arc::from("c"), keep());
+        assert_eq!(gone, Joined::Unchanged(keep()), "who is gone joins nothing");
         assert_eq!(rooms.len(), 0);
-        assert!(rooms.rooms.is_empty());
+        assert!(rooms.sockets.is_empty());
+    }
+
+    #[test]
+    fn a_room_keeps_what_its_first_member_brought() {
+        let mut rooms = index(&[(1, "a")]);
+        rooms.add(2);
+        let second = rooms.join(2, &Arc::from("a"), "second".to_owned());
+        assert_eq!(second, Joined::Another("second".to_owned()));
+        assert_eq!(rooms.leave(1, "a"), Some(None), "whoever brought it may go");
+        assert_eq!(rooms.members("a").collect::<Vec<_>>(), [2]);
+        assert_eq!(rooms.leave(2, "a"), Some(Some("a of 1".to_owned())));
+        let again = rooms.join(1, &Arc::from("a"), "third".to_owned());
+        assert_eq!(again, Joined::First);
+        assert_eq!(rooms.of(1), [Arc::from("a")]);
+        assert_eq!(rooms.of(2), []);
+        assert!(rooms.is_known(2));
     }
 }

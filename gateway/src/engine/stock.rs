@@ -1,42 +1,52 @@
-//! The engine on stock socketioxide. Everything that names it is in this file.
+//! The engine on stock socketioxide. Everything that names it is in this file and those below it.
 //!
 //! What this works around, with the reasons in `docs/decisions/0002-stock-engine.md`: handlers and rooms are set
 //! up in a connect *middleware*, because the connect handler runs in a task of its own, after the client was
 //! told; events go through one synchronous handler, because the usual ones run in tasks of their own, out of
 //! order; transports are closed below, in `stream.rs`.
 
+mod asking;
+mod bridge;
+mod ending;
+mod link;
+
 use std::{
-    collections::VecDeque,
-    convert::Infallible,
     fmt,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock, Weak,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request},
+    middleware::{Next, from_fn},
+};
+use http::StatusCode;
 use serde_json::Value;
 use socketioxide::{
     SocketIo, SocketIoBuilder, TransportType,
-    adapter::Emitter,
     extract::{SocketRef, TryData},
-    handler::MessageHandler,
-    layer::SocketIoLayer,
-    socket::{DisconnectReason, Sid, Socket},
+    socket::{DisconnectReason, Sid},
 };
 use socketioxide_core::{
     Value as Raw,
-    adapter::{
-        BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter, errors::SocketError,
-    },
+    adapter::{BroadcastOptions, errors::SocketError},
     packet::Packet as SioPacket,
 };
 
+pub use self::asking::{Asked, Outcome};
+use self::{
+    bridge::Bridge,
+    ending::Endpoint,
+    link::{Forward, Guard, Link},
+};
 use super::{
-    AckId, Admitted, Application, CloseReason, Config, Event, Handshake, Malformed, Member, Packet, Peer,
-    SocketId, Transports, rooms::Rooms,
+    AckId, Admitted, Application, Config, Handshake, Keep, Packet, Peer, SocketId, Transports,
+    rooms::{Joined, Rooms},
+    upgrades::Upgrades,
 };
 
 /// Packets that may wait for one client. Beyond it, events for that client are lost (and counted): stock
@@ -54,9 +64,11 @@ pub struct Sockets(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    rooms: RwLock<Rooms<Sid>>,
+    rooms: RwLock<Rooms<Sid, Keep>>,
     adapter: OnceLock<Arc<Bridge>>,
     io: OnceLock<SocketIo<Bridge>>,
+    upgrades: Upgrades<Sid>,
+    endpoint: OnceLock<Endpoint>,
     closing: AtomicBool,
 }
 
@@ -67,21 +79,49 @@ impl fmt::Debug for Sockets {
 }
 
 impl Sockets {
-    /// Puts a socket into a room; `false` when it was in it already, or is gone.
-    pub fn join(&self, socket: SocketId, room: &Arc<str>) -> bool {
-        let joined = self.write().join(socket.0, room);
-        if let Some(adapter) = self.0.adapter.get().filter(|_| joined) {
-            adapter.local.add_all(socket.0, room.to_string());
-        }
-        joined
+    /// Puts a socket into a room; `false` when it was in it already, or is gone. `keep` is held from the first
+    /// member of the room to the last, and dropped at once for all others.
+    pub fn join(&self, socket: SocketId, room: &Arc<str>, keep: Keep) -> bool {
+        self.change(|index, adapter| {
+            let joined = index.join(socket.0, room, keep);
+            let is_new = matches!(joined, Joined::First | Joined::Another(_));
+            if let Some(adapter) = adapter.filter(|_| is_new) {
+                adapter.local.add_all(socket.0, room.to_string());
+            }
+            (is_new, joined)
+        })
     }
 
     /// Takes a socket out of a room; `false` when it was not in it.
     pub fn leave(&self, socket: SocketId, room: &str) -> bool {
-        if let Some(adapter) = self.0.adapter.get() {
-            adapter.local.del(socket.0, room.to_owned());
-        }
-        self.write().leave(socket.0, room)
+        self.change(|index, adapter| {
+            let left = index.leave(socket.0, room);
+            if let Some(adapter) = adapter.filter(|_| left.is_some()) {
+                adapter.local.del(socket.0, room.to_owned());
+            }
+            (left.is_some(), left)
+        })
+    }
+
+    /// A socket without a connection, for tests of what is above the engine.
+    #[cfg(test)]
+    pub(crate) fn add(&self, socket: SocketId) {
+        self.change(|index, _| (index.add(socket.0), ()));
+    }
+
+    /// Whether a socket is connected here.
+    pub fn is_known(&self, socket: SocketId) -> bool {
+        self.read().is_known(socket.0)
+    }
+
+    /// The rooms of a socket.
+    pub fn rooms_of(&self, socket: SocketId) -> Vec<Arc<str>> {
+        self.read().of(socket.0).to_vec()
+    }
+
+    /// The sockets in a room.
+    pub fn members(&self, room: &str) -> Vec<SocketId> {
+        self.read().members(room).map(SocketId).collect()
     }
 
     /// Sends an event to one socket; `false` when it is gone or its queue is full.
@@ -111,11 +151,12 @@ impl Sockets {
         let Some(adapter) = self.0.adapter.get().filter(|_| reached > 0) else {
             return Broadcast::default();
         };
-        let mut options = BroadcastOptions::default();
-        options.rooms = rooms.map(|r| r.to_owned().into()).collect();
-        options.except = except.iter().map(|r| r.clone().into()).collect();
         let packet = SioPacket::event(NAMESPACE, raw(packet));
-        let errors = adapter.local.broadcast(packet, options).err().unwrap_or_default();
+        let errors = adapter
+            .local
+            .broadcast(packet, addressed(rooms, except))
+            .err()
+            .unwrap_or_default();
         let full = errors
             .iter()
             .filter(|e| matches!(e, SocketError::InternalChannelFull))
@@ -163,16 +204,33 @@ impl Sockets {
             .is_some_and(|a| a.local.broadcast(packet, options).is_ok())
     }
 
+    fn is_closing(&self) -> bool {
+        self.0.closing.load(Ordering::Relaxed)
+    }
+
+    /// Takes a socket out of everything; from now on it can join nothing.
     fn forget(&self, socket: Sid) {
-        self.write().remove(socket);
+        self.change(|index, adapter| {
+            let kept = index.remove(socket);
+            if let Some(adapter) = adapter {
+                adapter.local.del_all(socket);
+            }
+            ((), kept)
+        });
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Rooms<Sid>> {
+    /// Changes the index and the library's own rooms together: a socket is changed from several sides, and both have
+    /// to see these in the same order. What is over afterwards is dropped without the lock.
+    fn change<R, T>(&self, change: impl FnOnce(&mut Rooms<Sid, Keep>, Option<&Bridge>) -> (R, T)) -> R {
+        let mut index = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let (result, over) = change(&mut index, self.0.adapter.get().map(|a| &**a));
+        drop(index);
+        drop(over);
+        result
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Rooms<Sid, Keep>> {
         self.0.rooms.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Rooms<Sid>> {
-        self.0.rooms.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,11 +245,8 @@ pub struct Broadcast {
     pub gone: usize,
 }
 
-/// The engine as a tower layer around whatever answers the other paths.
-pub type Layer = SocketIoLayer<Bridge>;
-
-/// Builds the engine.
-pub fn service<A: Application>(config: &Config, application: Arc<A>, sockets: &Sockets) -> Layer {
+/// Builds the engine. It answers at its path, and 404 elsewhere.
+pub fn routes<A: Application>(config: &Config, application: Arc<A>, sockets: &Sockets) -> Router {
     let builder = SocketIo::builder()
         .with_adapter::<Bridge>(sockets.clone())
         .req_path(config.path.clone())
@@ -210,17 +265,32 @@ pub fn service<A: Application>(config: &Config, application: Arc<A>, sockets: &S
         .ws_max_message_size(max)
         .ws_max_frame_size(max);
     let (layer, io) = transports(builder, config).build_layer();
-    let sockets = sockets.clone();
     // Set once: a `Sockets` belongs to one engine.
     let _ = sockets.0.io.set(io.clone());
+    let admitting = sockets.clone();
     let admit = async move |socket: SocketRef<Bridge>, TryData(auth): TryData<Value>| {
-        admit(&*application, &sockets, socket, auth.unwrap_or(Value::Null)).await
+        admit(&*application, &admitting, socket, auth.unwrap_or(Value::Null)).await
     };
     io.ns(NAMESPACE, {
         use socketioxide::handler::ConnectHandler;
         nothing_more.with(admit)
     });
-    layer
+    let upgrading = sockets.clone();
+    let routes = Router::new()
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(layer)
+        .layer(from_fn(move |request: Request, next: Next| {
+            upgrading.note_upgrade(&request);
+            next.run(request)
+        }))
+        // Without it each clone of the router would build an engine of its own around its fallback.
+        .with_state(());
+    // Set once, as above.
+    let _ = sockets
+        .0
+        .endpoint
+        .set(Endpoint::new(&config.path, routes.clone()));
+    routes
 }
 
 fn transports(builder: SocketIoBuilder<Bridge>, config: &Config) -> SocketIoBuilder<Bridge> {
@@ -244,8 +314,8 @@ async fn admit<A: Application>(
     let request = socket.req_parts();
     let peer = request
         .extensions
-        .get::<axum::extract::ConnectInfo<Peer>>()
-        .map(|c| c.0.0);
+        .get::<ConnectInfo<Peer>>()
+        .map(|c| c.0.address());
     let handshake = Handshake {
         socket: SocketId(socket.id),
         auth,
@@ -254,136 +324,30 @@ async fn admit<A: Application>(
     };
     let Admitted { member, rooms } = application.connect(handshake).await?;
     // From here on nothing may fail: the guard tells the member the end on every path.
-    let link = Arc::new(Link {
-        member,
-        sockets: sockets.clone(),
-        socket: socket.id,
-        ended: AtomicBool::new(false),
-    });
+    let link = Link::new(member, sockets.clone(), socket.id);
     socket.on_fallback(Forward(link.clone()));
     let on_end = link.clone();
-    socket.on_disconnect(async move |reason: DisconnectReason| on_end.end(close_reason(reason)));
+    socket.on_disconnect(async move |socket: SocketRef<Bridge>, reason: DisconnectReason| {
+        on_end.ended(&socket, reason);
+    });
     socket.extensions.insert(Guard(link));
     // `except` may name a socket: its own room makes that work.
     socket.join(socket.id.to_string());
-    sockets.write().add(socket.id);
-    for room in &rooms {
-        sockets.join(SocketId(socket.id), room);
+    sockets.change(|index, _| (index.add(socket.id), ()));
+    for (room, keep) in rooms {
+        sockets.join(SocketId(socket.id), &room, keep);
     }
     Ok(())
 }
 
-/// A socket and its member, until the first of: the disconnect handler, the end of the socket's memory.
-struct Link<M: Member> {
-    member: Arc<M>,
-    sockets: Sockets,
-    socket: Sid,
-    ended: AtomicBool,
-}
-
-impl<M: Member> Link<M> {
-    fn end(&self, reason: CloseReason) {
-        let broken = matches!(reason, CloseReason::TransportClose | CloseReason::TransportError);
-        let ours = broken && self.sockets.0.closing.load(Ordering::Relaxed);
-        let reason = if ours { CloseReason::ServerShutdown } else { reason };
-        if !self.ended.swap(true, Ordering::AcqRel) {
-            self.sockets.forget(self.socket);
-            self.member.gone(reason);
-        }
-    }
-}
-
-impl<M: Member> Drop for Link<M> {
-    fn drop(&mut self) {
-        self.end(CloseReason::NeverConnected);
-    }
-}
-
-/// Keeps the link alive as long as the socket; extensions want `Clone`.
-struct Guard<M: Member>(#[allow(dead_code, reason = "held for its Drop")] Arc<Link<M>>);
-
-impl<M: Member> Clone for Guard<M> {
-    fn clone(&self) -> Self {
-        Guard(self.0.clone())
-    }
-}
-
-struct Forward<M: Member>(Arc<Link<M>>);
-
-/// Marks [`Forward`] as our own kind of handler, apart from the library's blanket ones.
-struct InOrder;
-
-impl<M: Member> MessageHandler<Bridge, InOrder> for Forward<M> {
-    fn call(&self, _: Arc<Socket<Bridge>>, value: Raw, ack: Option<i64>) {
-        let Raw::Str(text, attachments) = value else {
-            return self.0.member.malformed(Malformed);
-        };
-        let attachments: Vec<Bytes> = attachments.unwrap_or_else(VecDeque::new).into();
-        match Event::parse(text.as_str(), attachments) {
-            Ok(event) => self.0.member.event(event, ack.map(AckId)),
-            Err(problem) => self.0.member.malformed(problem),
-        }
-    }
+fn addressed<'a>(rooms: impl Iterator<Item = &'a str>, except: &[String]) -> BroadcastOptions {
+    let mut options = BroadcastOptions::default();
+    options.rooms = rooms.map(|r| r.to_owned().into()).collect();
+    options.except = except.iter().map(|r| r.clone().into()).collect();
+    options
 }
 
 fn raw(packet: Packet) -> Raw {
     let attachments = (!packet.attachments.is_empty()).then(|| packet.attachments.into());
     Raw::Str(packet.text.into(), attachments)
 }
-
-fn close_reason(reason: DisconnectReason) -> CloseReason {
-    match reason {
-        DisconnectReason::TransportClose => CloseReason::TransportClose,
-        DisconnectReason::HeartbeatTimeout => CloseReason::PingTimeout,
-        DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
-            CloseReason::ParseError
-        }
-        DisconnectReason::ClientNSDisconnect => CloseReason::ClientDisconnect,
-        DisconnectReason::ServerNSDisconnect => CloseReason::ServerDisconnect,
-        DisconnectReason::ClosingServer => CloseReason::ServerShutdown,
-        _ => CloseReason::TransportError,
-    }
-}
-
-/// socketioxide's own local adapter, within reach: it hides the way to send an encoded packet.
-pub struct Bridge {
-    local: CoreLocalAdapter<Emitter>,
-    sockets: Weak<Shared>,
-}
-
-impl CoreAdapter<Emitter> for Bridge {
-    type Error = Infallible;
-    type State = Sockets;
-    type AckStream = <Emitter as SocketEmitter>::AckStream;
-    type InitRes = ();
-
-    fn new(sockets: &Sockets, local: CoreLocalAdapter<Emitter>) -> Self {
-        Bridge {
-            local,
-            sockets: Arc::downgrade(&sockets.0),
-        }
-    }
-
-    fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {
-        if let Some(shared) = self.sockets.upgrade() {
-            // Set once: there is one namespace, and a `Sockets` belongs to one engine.
-            let _ = shared.adapter.set(self.clone());
-        }
-        on_success();
-    }
-
-    async fn broadcast_with_ack(
-        &self,
-        packet: SioPacket,
-        options: BroadcastOptions,
-        timeout: Option<Duration>,
-    ) -> Result<Self::AckStream, Infallible> {
-        Ok(self.local.broadcast_with_ack(packet, options, timeout).0)
-    }
-
-    fn get_local(&self) -> &CoreLocalAdapter<Emitter> {
-        &self.local
-    }
-}
-
-impl DefinedAdapter for Bridge {}

@@ -19,7 +19,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tokio_util::{
-    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
@@ -90,13 +90,46 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+/// The other end of a connection, and a handle to end it. Every request over the connection carries one.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    address: SocketAddr,
+    stream: CancellationToken,
+}
+
+impl Peer {
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the connection, whatever uses it: behind a proxy that may be several clients' requests, so this is for
+    /// a connection that became one client's websocket.
+    pub(super) fn close(&self) {
+        self.stream.cancel();
+    }
+
+    /// A connection that is open until it is closed.
+    #[cfg(test)]
+    pub(super) fn open(port: u16) -> Peer {
+        Peer {
+            address: ([127, 0, 0, 1], port).into(),
+            stream: CancellationToken::new(),
+        }
+    }
+
+    /// Whether the connection has ended or is about to.
+    pub(super) fn is_closed(&self) -> bool {
+        self.stream.is_cancelled()
+    }
+}
 
 impl Connected<IncomingStream<'_, Listener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Peer {
-        Peer(*stream.remote_addr())
+        Peer {
+            address: *stream.remote_addr(),
+            stream: stream.io().own.clone(),
+        }
     }
 }
 
@@ -105,6 +138,9 @@ impl Connected<IncomingStream<'_, Listener>> for Peer {
 pub struct Stream {
     inner: TcpStream,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    own: CancellationToken,
+    /// Cancels it with the stream at the latest, so that who holds a [`Peer`] knows.
+    _ended: DropGuard,
     write_deadline: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     _open: TaskTrackerToken,
@@ -112,9 +148,12 @@ pub struct Stream {
 
 impl Stream {
     fn new(inner: TcpStream, connections: &Connections, write_deadline: Duration) -> Stream {
+        let token = connections.closing.child_token();
         Stream {
             inner,
-            closing: Box::pin(connections.closing.clone().cancelled_owned()),
+            closing: Box::pin(token.clone().cancelled_owned()),
+            own: token.clone(),
+            _ended: token.drop_guard(),
             write_deadline,
             stalled: None,
             _open: connections.open.token(),
@@ -229,6 +268,23 @@ mod tests {
         let (written, received) = tokio::join!(stream.write_all(&sent), timeout(PATIENCE, reading));
         written.unwrap();
         assert_eq!(received.unwrap().unwrap(), sent);
+    }
+
+    #[tokio::test]
+    async fn one_connection_can_be_closed_alone() {
+        let (mut stream, _peer, connections) = pair(PATIENCE).await;
+        let (other, _other_peer, _connections) = pair(PATIENCE).await;
+        stream.own.cancel();
+        let mut buffer = [0; 16];
+        let read = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap();
+        assert_eq!(read.unwrap(), 0);
+        assert!(!connections.closing.is_cancelled() && !other.own.is_cancelled());
+        let handle = other.own.clone();
+        drop(other);
+        assert!(
+            handle.is_cancelled(),
+            "a stream that is gone is closed for everybody"
+        );
     }
 
     #[tokio::test]

@@ -116,6 +116,18 @@ fn mistakes_are_explained() {
             "api.keys: expected a list of non-empty keys",
         ),
         (
+            "[api]\nread_keys = [\"a b\"]",
+            "api.read_keys: expected a list of non-empty keys",
+        ),
+        (
+            "[api]\nkeys = [\"one\", \"two\"]\npublish_keys = [\"three\", \"two\"]",
+            "api.publish_keys: holds a key that api.keys holds, too; a key has one scope",
+        ),
+        (
+            "[api]\npublish_keys = [\"two\"]\nread_keys = [\"two\"]",
+            "api.read_keys: holds a key that api.publish_keys holds, too",
+        ),
+        (
             "[auth.jwt]\nleeway = true",
             "auth.jwt.leeway: \"true\" is not a duration",
         ),

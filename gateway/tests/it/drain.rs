@@ -7,7 +7,7 @@ use loadtest::CloseReason;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::support::{Node, http};
+use crate::support::{Node, http, reached};
 
 #[tokio::test]
 async fn clients_see_their_transport_close() {
@@ -33,8 +33,8 @@ async fn clients_see_their_transport_close() {
     let mut client = survivor.connect(json!({"sub": "42"})).await;
     let (_, answer) = survivor.publish(json!({"room": "user:42", "event": "e"})).await;
     assert_eq!(
-        answer,
-        json!({"offset": null, "nodes": 1, "sockets": 1, "complete": true}),
+        reached(&answer),
+        json!({"nodes": 1, "sockets": 1, "complete": true}),
         "it said goodbye"
     );
     assert_eq!(client.next().await.unwrap().name, "e");

@@ -9,10 +9,12 @@
     unreachable_pub
 )]
 
+mod api;
 mod cli;
 mod cluster;
 mod config;
 mod drain;
 mod operations;
+mod orders;
 mod support;
 mod tidy;

@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use adapter_redis::MemoryHub;
+use adapter_redis::{LocalSockets, MemoryHub};
 use gateway::{
     app::{App, AppError, Extras},
     config::Config,
@@ -49,6 +50,8 @@ pub fn config(extra: &[(&str, &str)]) -> Config {
 pub struct Node {
     pub address: SocketAddr,
     pub operations: SocketAddr,
+    /// Its sockets, as the cluster sees them.
+    pub local: Arc<dyn LocalSockets>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), AppError>>,
 }
@@ -62,6 +65,7 @@ impl Node {
         let app = App::build_on(config(extra), Extras::default(), hub).expect("the node starts");
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, operations) = (app.public_address().unwrap(), app.operations_address().unwrap());
+        let local = app.local();
         #[allow(
             clippy::disallowed_methods,
             reason = "the handle is kept, and aborted on drop"
@@ -72,6 +76,7 @@ impl Node {
         Node {
             address,
             operations,
+            local,
             stop: Some(stop),
             running,
         }
@@ -203,4 +208,15 @@ pub async fn http_full(
         .and_then(|s| s.parse().ok())
         .expect("a status");
     (status, head.to_owned(), body.to_owned())
+}
+
+/// What a publication reached, without its place among the others, which differs each time.
+pub(crate) fn reached(answer: &Value) -> Value {
+    let mut answer = answer.clone();
+    let offset = answer.as_object_mut().unwrap().remove("offset");
+    assert!(
+        offset.is_some_and(|offset| offset.is_string()),
+        "every publication has its place"
+    );
+    answer
 }

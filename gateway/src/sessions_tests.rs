@@ -1,0 +1,104 @@
+//! Handshakes while the bus takes its time.
+
+use std::time::Duration;
+
+use adapter_redis::Refused;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::*;
+use crate::{
+    auth::{self, Keys},
+    joining::{self, bell::Bell},
+};
+
+const SECRET: &str = "a-secret-of-more-than-32-bytes-for-tests";
+
+fn sessions(bell: &Bell) -> Sessions {
+    let keys = || Keys::new(Some(SECRET), None, &[]).unwrap();
+    let config = auth::Config {
+        keys: keys(),
+        issuers: vec![],
+        audiences: vec![],
+        leeway: Duration::ZERO,
+        query_token: false,
+    };
+    let common = Common {
+        policy: Arc::new(Policy::parse(crate::policy::WHATSAPP_CRM).unwrap()),
+        sockets: Sockets::default(),
+        doors: Box::new(bell.clone()),
+        joining: joining::channel().0,
+        metrics: crate::metrics::Metrics::new().unwrap(),
+    };
+    Sessions {
+        verifier: Verifier::new(config),
+        common: Arc::new(common),
+        population: Arc::default(),
+    }
+}
+
+async fn connect(sessions: &Sessions) -> Result<Admitted<Session>, &'static str> {
+    let keys = Keys::new(Some(SECRET), None, &[]).unwrap();
+    let claims = json!({"sub": "42", "tenant_id": "t"})
+        .as_object()
+        .unwrap()
+        .clone();
+    let token = auth::sign(&keys, claims, Duration::from_secs(60), SystemTime::now()).unwrap();
+    let (request, ()) = http::Request::new(()).into_parts();
+    let handshake = Handshake {
+        socket: "socket-000000001".parse().unwrap(),
+        auth: json!({"token": token}),
+        request: &request,
+        peer: None,
+    };
+    let connected = sessions.connect(handshake);
+    timeout(Duration::from_secs(10), connected)
+        .await
+        .expect("in time")
+}
+
+#[tokio::test]
+async fn a_client_is_let_in_when_all_its_rooms_are_open() {
+    let bell = Bell::default();
+    let sessions = sessions(&bell);
+    let opening = async {
+        let mut asked = [bell.asked().await, bell.asked().await, bell.asked().await];
+        assert!(bell.is_silent(), "all were asked for at once");
+        asked.sort_by(|a, b| a.0.cmp(&b.0));
+        let names: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
+        for (_, confirm) in asked {
+            assert_eq!(sessions.population().connected(), 0, "nobody is in yet");
+            confirm.send(Ok(Box::new(()))).ok().unwrap();
+        }
+        names
+    };
+    let (admitted, names) = tokio::join!(connect(&sessions), opening);
+    assert_eq!(names, ["system", "tenant:t", "user:42"]);
+    let admitted = admitted.unwrap();
+    assert_eq!(admitted.rooms.len(), 3);
+    assert_eq!(sessions.population().connected(), 1);
+    drop(admitted);
+    assert_eq!(sessions.population().connected(), 0);
+}
+
+#[tokio::test]
+async fn a_client_is_refused_with_one_of_its_rooms_and_holds_none() {
+    let bell = Bell::default();
+    let sessions = sessions(&bell);
+    let opening = async {
+        let (_, mut first) = bell.asked().await;
+        let (_, second) = bell.asked().await;
+        second.send(Err(Refused)).ok().unwrap();
+        timeout(Duration::from_secs(10), first.closed())
+            .await
+            .expect("given up");
+    };
+    let (admitted, ()) = tokio::join!(connect(&sessions), opening);
+    assert_eq!(admitted.err(), Some(Refusal::ServerUnavailable.message()));
+    assert_eq!(sessions.population().connected(), 0);
+    let text = sessions.common.metrics.render();
+    assert!(
+        text.contains("roomcast_handshakes_total{outcome=\"unavailable\"} 1"),
+        "{text}"
+    );
+}
