@@ -258,7 +258,7 @@ fn data(config: &Config, api_key: &str, bundled: bool) -> Map<String, Value> {
     let data = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "path": format!("{}/", config.engine.path),
-        "user": grants.as_ref().map(|g| g.identity.user.clone()),
+        "user": grants.as_ref().map(|g| g.identity.user.to_string()),
         "tenant": grants.as_ref().and_then(|g| g.identity.tenant.clone()),
         "rooms": rooms,
         "subscribe": subscribe,

@@ -117,7 +117,10 @@ impl Policy {
             None | Some(Err(_) | Ok(Value::Null)) => None,
             Some(Ok(value)) => Some(scope::name(&value).ok_or(Refusal::ClaimMissing)?),
         };
-        let identity = Identity { user, tenant };
+        let identity = Identity {
+            user: user.into(),
+            tenant,
+        };
         let scope = scope.of(&identity);
         let mut rooms = Vec::new();
         for join in &self.joins {

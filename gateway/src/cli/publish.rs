@@ -3,14 +3,16 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ::http::Method;
-use adapter_redis::{Bus, BusState, Channel, Envelope, Limits, Metrics, NodeId, RedisBus, RedisConfig};
-use bytes::Bytes;
+use adapter_redis::{Bus, BusState, Cluster, Envelope, Limits, Metrics, NoSockets, NodeId, RedisBus};
 use clap::Args;
 use serde_json::{Map, Value, value::RawValue};
 use tokio::time::timeout;
 
 use super::{Failure, block_on, http, print};
-use crate::{config::Config, settings::ProcessEnv};
+use crate::{
+    config::{ClusterConfig, Config},
+    settings::ProcessEnv,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -41,12 +43,16 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
         return block_on(through_api(url, key, envelope));
     }
     let config = Config::load(file.as_deref(), &ProcessEnv, &[])?;
-    if let (None, Some(redis)) = (&arguments.url, config.node.redis) {
-        return block_on(through_redis(redis, envelope));
+    if arguments.url.is_none() && config.cluster.redis.is_some() {
+        return block_on(through_redis(config.cluster, &envelope));
     }
-    let Some(key) = arguments.api_key.as_deref().or(config.admin.api_keys.first()) else {
+    let Some(key) = arguments
+        .api_key
+        .as_deref()
+        .or(config.admin.api_keys.to_publish())
+    else {
         return Err(Failure::usage(
-            "nowhere to publish to: set redis.url or api.keys, or use --url and --api-key",
+            "nowhere to publish to: set redis.url, api.keys or api.publish_keys, or use --url and --api-key",
         ));
     };
     let url = arguments
@@ -86,9 +92,12 @@ async fn through_api(url: &str, key: &str, envelope: String) -> Result<(), Failu
     print(&answer.to_string())
 }
 
-async fn through_redis(config: RedisConfig, envelope: String) -> Result<(), Failure> {
-    let (bus, _inbound) =
-        RedisBus::start(config, &NodeId::random(), Metrics::noop()).map_err(Failure::usage)?;
+async fn through_redis(config: ClusterConfig, envelope: &str) -> Result<(), Failure> {
+    let Some(redis) = config.redis else {
+        return Err(Failure::usage("redis.url is not set"));
+    };
+    let id = NodeId::random();
+    let (bus, _arrivals) = RedisBus::start(redis, &id, Metrics::noop()).map_err(Failure::usage)?;
     let bus: Arc<RedisBus> = Arc::new(bus);
     let mut state = bus.state();
     timeout(
@@ -99,20 +108,30 @@ async fn through_redis(config: RedisConfig, envelope: String) -> Result<(), Fail
     .ok()
     .and_then(Result::ok)
     .ok_or_else(|| Failure::unavailable("Redis does not answer: see redis.url in the configuration"))?;
-    let receivers = bus
-        .publish(&Channel::Publish, Bytes::from(envelope))
-        .await
-        .map_err(Failure::unavailable)?;
+    let cluster_config = adapter_redis::ClusterConfig {
+        keys: config.keys,
+        ..Default::default()
+    };
+    let cluster = Cluster::new(
+        id,
+        bus.clone(),
+        Arc::new(NoSockets),
+        cluster_config,
+        Metrics::noop(),
+    );
+    let mut envelope =
+        Envelope::parse(envelope.as_bytes(), &Limits { max_event_bytes: 0 }).map_err(Failure::usage)?;
+    // No node knows this process, so that none could tell it how many sockets it reached.
+    envelope.count = false;
+    let published = cluster.publish(envelope).await.map_err(Failure::unavailable)?;
     bus.close().await;
-    // This process listens to the cluster's channels too, while it publishes.
-    let nodes = receivers.saturating_sub(1);
-    print(&format!("{{\"nodes\":{nodes}}}"))?;
-    if nodes == 0 {
-        return Err(Failure::unavailable(
-            "no node is connected to this Redis under this prefix",
-        ));
-    }
-    Ok(())
+    let Some(offset) = published.offset else {
+        return Err(Failure::unavailable("Redis went away: nothing was published"));
+    };
+    print(&format!(
+        "{{\"offset\":\"{offset}\",\"nodes\":{}}}",
+        published.nodes
+    ))
 }
 
 fn json(text: &str) -> Result<String, String> {

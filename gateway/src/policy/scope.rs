@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,7 +12,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user, from the policy's `identity.user`.
-    pub user: String,
+    pub user: Arc<str>,
     /// The tenant, where the policy and the claims give one.
     pub tenant: Option<String>,
 }
@@ -120,7 +121,7 @@ impl<'a> Scope<'a> {
         match root {
             Root::Claims => Some(Cow::Borrowed(self.claims)),
             Root::Query => Some(Cow::Borrowed(self.query)),
-            Root::User => owned(self.identity?.user.clone().into()),
+            Root::User => owned(Value::from(&*self.identity?.user)),
             Root::Tenant => owned(self.identity?.tenant.clone()?.into()),
             Root::Item => self.item.map(Cow::Borrowed),
             Root::Arg | Root::Data => self.argument.map(Cow::Borrowed),
