@@ -134,6 +134,9 @@ describe("cluster", () => {
       await node.publish({ room: "user:u1", event: "news", data: n });
       for (const client of clients.slice(0, 2)) assert.deepEqual(await client.next("news"), [n]);
     }
+    // Its connection to Redis ended with it, so that nobody waits for it when something is published; that it is dead
+    // is noticed a little later.
+    await formed([first, second]);
     for (const node of [first, second]) {
       await complete(node, { nodes: 2, sockets: 2 }, { room: "user:u1", event: "probe" });
       const { cluster } = await node.ops.stats();

@@ -77,6 +77,11 @@ export class Node {
     return this.ops.publish(envelope);
   }
 
+  /** Its id in the cluster, new with each start. */
+  async id() {
+    return (await this.ops.stats()).node.id;
+  }
+
   /** Ends whatever still runs and checks what must hold for every node in every suite. */
   async close() {
     try {

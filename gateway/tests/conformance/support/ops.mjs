@@ -26,6 +26,15 @@ export class Ops {
     return JSON.parse(text);
   }
 
+  /** Asks the API, with a body by POST, and returns what a 200 says. */
+  async api(path, body) {
+    const headers = { authorization: `Bearer ${this.key}` };
+    const response = await (body ? this.post(`/api/v1${path}`, body) : this.get(`/api/v1${path}`, { headers }));
+    const text = await response.text();
+    if (response.status !== 200) throw new Error(`${path}: ${response.status} ${text}`);
+    return JSON.parse(text);
+  }
+
   async stats() {
     const response = await this.get("/stats");
     if (response.status !== 200) throw new Error(`stats: ${response.status}`);

@@ -43,19 +43,29 @@ export class Redis {
 
   /** `PUBLISH roomcast:publish <envelope>`, as a backend would. Returns how many nodes Redis gave it to. */
   publish(envelope) {
-    const text = typeof envelope === "string" ? envelope : JSON.stringify(envelope);
-    return this.ask((client) => client.publish("roomcast:publish", text));
+    return this.ask((client) => client.publish("roomcast:publish", text(envelope)));
   }
 
   /** One question over a connection of its own. */
   async ask(question) {
+    const backend = await this.backend();
+    try {
+      return await question(backend.client);
+    } finally {
+      backend.close();
+    }
+  }
+
+  /** A backend with a connection that stays. */
+  async backend() {
     const client = createClient({ url: this.url, socket: { reconnectStrategy: false, connectTimeout: 1000 } });
     client.on("error", () => {}); // the failing call says it
     try {
       await client.connect();
-      return await question(client);
-    } finally {
+      return new Backend(client);
+    } catch (error) {
       client.destroy();
+      throw error;
     }
   }
 
@@ -64,3 +74,40 @@ export class Redis {
     return this.child.end("SIGKILL");
   }
 }
+
+/** What a backend does with Redis alone. Commands of one backend are carried out in their order. */
+class Backend {
+  constructor(client) {
+    this.client = client;
+  }
+
+  command(...words) {
+    return this.client.sendCommand(words.map(String));
+  }
+
+  /** Publishes to one room in one step; the envelope may be JSON text. Answers `[offset, nodes]`. */
+  call(room, envelope) {
+    return this.command("FCALL", "roomcast_publish", 1, `roomcast:{${room}}`, text(envelope));
+  }
+
+  /** Appends to the stream that the nodes publish. Answers the entry's id. */
+  append(envelope) {
+    return this.command("XADD", "roomcast:ingest", "*", "envelope", text(envelope));
+  }
+
+  publish(envelope) {
+    return this.command("PUBLISH", "roomcast:publish", text(envelope));
+  }
+
+  /** How often Redis was asked this, by anybody. */
+  async calls(command) {
+    const stats = await this.command("INFO", "commandstats");
+    return Number(new RegExp(`^cmdstat_${command}:calls=(\\d+)`, "m").exec(stats)?.[1] ?? 0);
+  }
+
+  close() {
+    if (this.client.isOpen) this.client.destroy();
+  }
+}
+
+const text = (envelope) => (typeof envelope === "string" ? envelope : JSON.stringify(envelope));
