@@ -541,3 +541,51 @@ async fn a_cluster_counts_over_redis() {
     assert!(census.complete);
     assert_eq!(census.rooms, 1);
 }
+
+/// What a Redis Cluster does to a subscriber when a slot moves away: it ends the subscription, without being asked and
+/// with the connection left open. (One server with cluster mode on can play that alone.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_redis_ends_is_made_again_and_a_gap_is_said() {
+    let file = std::env::temp_dir().join(format!("roomcast-nodes-{}.conf", NodeId::random()));
+    let options = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-config-file",
+        file.to_str().unwrap(),
+    ];
+    let Some(server) = RedisServer::start(&options).await else {
+        return;
+    };
+    server.command("CLUSTER ADDSLOTSRANGE 0 16383");
+    eventually("the slots are served", LIMIT, || {
+        server.command("SET x 1") == "+OK\r\n"
+    })
+    .await;
+    let mut node = Node::connected(config(server.url())).await;
+    let room = adapter_redis::RoomName::new("r").unwrap();
+    let _interest = node.bus.interests().hold(&room).await.unwrap();
+    let slot = server.command("CLUSTER KEYSLOT roomcast:{r}");
+    let slot = slot.trim_start_matches(':').trim();
+    server.command(&format!("CLUSTER DELSLOTS {slot}"));
+    server.command(&format!("CLUSTER ADDSLOTS {slot}"));
+    loop {
+        let arrival = timeout(LIMIT, node.arrivals.recv()).await.expect("a gap in time");
+        if matches!(arrival, Some(Arrival::Gap(_))) {
+            break;
+        }
+    }
+    node.is(BusState::Connected).await;
+    let channel = Channel::Room(room);
+    eventually("it is subscribed to again", LIMIT, || {
+        server
+            .command("PUBSUB SHARDNUMSUB roomcast:{r}")
+            .ends_with(":1\r\n")
+    })
+    .await;
+    node.bus
+        .publish(&channel, Bytes::from_static(b"again"))
+        .await
+        .unwrap();
+    assert_eq!(node.next().await, b"again".as_slice());
+    let _ = std::fs::remove_file(file);
+}

@@ -158,7 +158,13 @@ impl Link<'_> {
                     if misses >= MISSES {
                         return failure;
                     }
+                    // Only then the next probe: a gap that it ends must not be said while rooms are still missing.
                     self.subscriptions.refresh();
+                    tokio::select! {
+                        ended = self.commands.ended() => return ended,
+                        stalled = stalled(shared, subscriptions) => return stalled,
+                        () = subscriptions.settled() => {}
+                    }
                 }
             }
         }

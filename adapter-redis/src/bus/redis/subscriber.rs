@@ -1,7 +1,7 @@
 //! The subscribing connection: rooms are subscribed to in batches, without waiting for one batch before the next, and
 //! every confirmation is matched to what was asked.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,6 +41,8 @@ struct Asked {
     /// Batches that were refused whole, in smaller ones.
     again: VecDeque<Vec<RoomName>>,
     refresh: bool,
+    /// Rooms whose subscription Redis ended, until it is confirmed again: a gap is said then, and not before.
+    lost: HashSet<RoomName>,
     last_progress: Option<Instant>,
 }
 
@@ -135,6 +137,20 @@ impl Subscriptions {
     pub(super) fn refresh(&self) {
         self.asked().refresh = true;
         self.again.notify_one();
+    }
+
+    /// Waits until all that was asked is confirmed.
+    pub(super) async fn settled(&self) {
+        loop {
+            let progress = self.progress.notified();
+            {
+                let asked = self.asked();
+                if asked.commands.is_empty() && asked.again.is_empty() && !asked.refresh {
+                    return;
+                }
+            }
+            progress.await;
+        }
     }
 
     /// Waits until this probe is back.

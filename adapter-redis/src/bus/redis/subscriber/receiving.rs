@@ -128,7 +128,7 @@ impl Receiving {
                     && let Some(room) = shared.interests.held(room)
                 {
                     tracing::warn!("Redis ended the subscription of a room; asking again");
-                    shared.intake.gap(Gap::Rooms(vec![room]));
+                    self.subscriptions.asked().lost.insert(room);
                 }
                 return Ok(());
             }
@@ -138,7 +138,11 @@ impl Receiving {
         if done {
             asked.commands.pop_front();
         }
+        let lost = room.and_then(|room| asked.lost.take(room));
         drop(asked);
+        if let Some(lost) = lost {
+            shared.intake.gap(Gap::Rooms(vec![lost]));
+        }
         if let (Purpose::Join, Some(room)) = (purpose, room) {
             shared.interests.confirmed(room);
         }
@@ -152,7 +156,8 @@ impl Receiving {
         let Some(command) = asked.commands.pop_front() else {
             return Err(Failure::answer(error));
         };
-        if command.purpose != Purpose::Join {
+        // What is not about rights is no matter of single rooms, and may pass: a new link asks for all of them again.
+        if command.purpose != Purpose::Join || !error.starts_with("NOPERM") {
             return Err(Failure::answer(error));
         }
         asked.last_progress = Some(Instant::now());
