@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_redis::{
-    Arrival, Arrivals, Bus, BusState, Channel, Inbound, MemoryHub, Metrics, NodeId, RedisBus, RedisConfig,
+    Arrival, Arrivals, Bus, BusState, Channel, Inbound, Interest, MemoryHub, Metrics, NodeId, Receipt,
+    RedisBus, RedisConfig, RoomName, Stored, StoredBody,
 };
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -53,6 +54,7 @@ impl World {
             Self::Redis { url, prefix } => {
                 let config = RedisConfig {
                     prefix: prefix.clone(),
+                    unsubscribe_delay: Duration::from_millis(50),
                     ..RedisConfig::new(url)
                 };
                 let (bus, arrivals) = RedisBus::start(config, &id, Metrics::noop()).unwrap();
@@ -209,6 +211,160 @@ async fn who_left_is_not_counted(world: World) {
         .expect("the other member is gone");
 }
 
+fn room(name: &str) -> RoomName {
+    RoomName::new(name).unwrap()
+}
+
+fn channel(name: &str) -> Channel {
+    Channel::Room(room(name))
+}
+
+fn plain(name: &str, frame: &'static str) -> (Channel, Bytes) {
+    (channel(name), Bytes::from_static(frame.as_bytes()))
+}
+
+impl Member {
+    async fn hold(&self, name: &str) -> Interest {
+        let held = timeout(LIMIT, self.bus.interests().hold(&room(name))).await;
+        held.expect("granted in time").unwrap()
+    }
+
+    async fn store(&self, name: &str, frame: &'static str, id: Option<&str>) -> Receipt {
+        let room = room(name);
+        let stored = self.bus.store(&room, Bytes::from_static(frame.as_bytes()), id);
+        timeout(LIMIT, stored).await.expect("an answer in time").unwrap()
+    }
+
+    /// The next message, which has to be this frame of this room, with this stamp in front.
+    async fn expect_stored(&mut self, name: &str, frame: &'static str, stamp: u64) {
+        let Inbound { channel: on, payload } = self.next().await;
+        assert_eq!(on, channel(name));
+        let body = StoredBody::Frame(Bytes::from_static(frame.as_bytes()));
+        assert_eq!(Stored::decode(&payload).unwrap(), Some(Stored { stamp, body }));
+    }
+}
+
+async fn only_who_holds_a_room_hears_of_it(world: World) {
+    let (mut one, mut two, three) = (world.join().await, world.join().await, world.join().await);
+    let _one = (one.hold("a").await, one.hold("b").await);
+    let _two = two.hold("b").await;
+    for (name, frame, receivers) in [("a", "1", 1), ("b", "2", 2), ("c", "3", 0)] {
+        let (channel, frame) = plain(name, frame);
+        assert_eq!(three.publish(&channel, frame).await, receivers, "{name}");
+    }
+    three.publish(&Channel::Nodes, "end").await;
+    for (name, frame) in [("a", "1"), ("b", "2")] {
+        let (channel, frame) = plain(name, frame);
+        one.expect(channel, frame).await;
+    }
+    let (channel, frame) = plain("b", "2");
+    two.expect(channel, frame).await;
+    two.expect(Channel::Nodes, "end").await;
+}
+
+/// Names that mean something to Redis, to its channels, or to nobody.
+async fn every_name_of_a_room_works(world: World) {
+    let (mut one, two) = (world.join().await, world.join().await);
+    let long = "x".repeat(256);
+    for name in [
+        "a b",
+        "*",
+        "räume:ü",
+        "nodes",
+        "publish",
+        "$6",
+        "\u{1f600}",
+        "node:0123456789abcdef",
+        long.as_str(),
+    ] {
+        let _held = one.hold(name).await;
+        let receipt = two.store(name, "frame", None).await;
+        assert_eq!(receipt.receivers, 1, "{name}");
+        one.expect_stored(name, "frame", receipt.stamp).await;
+    }
+}
+
+async fn what_is_published_once_a_room_is_held_arrives(world: World) {
+    let (mut one, two) = (world.join().await, world.join().await);
+    let mut held = Vec::new();
+    for number in 0..300 {
+        let name = format!("room:{number}");
+        held.push(one.hold(&name).await);
+        let receipt = two.store(&name, "now", None).await;
+        one.expect_stored(&name, "now", receipt.stamp).await;
+    }
+}
+
+async fn a_room_is_held_until_its_last_holder_goes(world: World) {
+    let (mut one, two) = (world.join().await, world.join().await);
+    let (first, second) = (one.hold("a").await, one.hold("a").await);
+    drop(first);
+    let receipt = two.store("a", "still", None).await;
+    one.expect_stored("a", "still", receipt.stamp).await;
+    drop(second);
+    // After a while, in which it is not asked for again.
+    let left = async { while two.store("a", "gone", None).await.receivers > 0 {} };
+    timeout(LIMIT, left).await.expect("the room is left");
+    let _again = one.hold("a").await;
+    assert_eq!(two.store("a", "back", None).await.receivers, 1);
+}
+
+async fn stamps_rise_and_an_id_is_stored_once(world: World) {
+    let (mut one, two) = (world.join().await, world.join().await);
+    let _held = (one.hold("a").await, one.hold("b").await);
+    let first = two.store("a", "1", Some("i")).await;
+    assert!(!first.repeated);
+    let again = one.store("a", "2", Some("i")).await;
+    assert_eq!(
+        again,
+        Receipt {
+            repeated: true,
+            ..first
+        }
+    );
+    let elsewhere = two.store("b", "3", Some("i")).await;
+    assert!(!elsewhere.repeated && elsewhere.stamp > first.stamp);
+    let mut last = elsewhere.stamp;
+    one.expect_stored("a", "1", first.stamp).await;
+    one.expect_stored("b", "3", elsewhere.stamp).await;
+    for _ in 0..500 {
+        let receipt = two.store("a", "n", None).await;
+        assert!(receipt.stamp > last);
+        last = receipt.stamp;
+        one.expect_stored("a", "n", last).await;
+    }
+}
+
+async fn the_order_of_a_room_is_that_of_its_stamps(world: World) {
+    let (one, two, mut three) = (world.join().await, world.join().await, world.join().await);
+    let _held = three.hold("a").await;
+    let publish = |member: &Member| {
+        let bus = Arc::clone(&member.bus);
+        async move {
+            let name = room("a");
+            for _ in 0..300 {
+                bus.store(&name, Bytes::from_static(b"x"), None).await.unwrap();
+            }
+        }
+    };
+    tokio::join!(publish(&one), publish(&two));
+    let mut last = 0;
+    for _ in 0..600 {
+        let stamp = Stored::decode(&three.next().await.payload)
+            .unwrap()
+            .unwrap()
+            .stamp;
+        assert!(stamp > last, "{stamp} after {last}");
+        last = stamp;
+    }
+}
+
+async fn what_is_looped_back_comes_after_what_has_arrived(world: World) {
+    let mut one = world.join().await;
+    assert!(one.bus.loop_back(channel("a"), Bytes::from_static(b"own")));
+    one.expect(channel("a"), "own").await;
+}
+
 /// Each check, on memory always and on Redis where there is one.
 macro_rules! contract {
     ($($check:ident),+ $(,)?) => {
@@ -235,4 +391,11 @@ contract!(
     many_publishers_at_the_same_time,
     neighbours_hear_nothing,
     who_left_is_not_counted,
+    only_who_holds_a_room_hears_of_it,
+    every_name_of_a_room_works,
+    what_is_published_once_a_room_is_held_arrives,
+    a_room_is_held_until_its_last_holder_goes,
+    stamps_rise_and_an_id_is_stored_once,
+    the_order_of_a_room_is_that_of_its_stamps,
+    what_is_looped_back_comes_after_what_has_arrived,
 );
