@@ -11,6 +11,9 @@ use crate::heartbeat::NodeInfo;
 use crate::node::NodeId;
 use crate::wire::{About, VERSION};
 
+/// How many other nodes are known at most: more than any cluster has, and a bound for who makes up names.
+const MAX_NODES: usize = 4096;
+
 /// The other nodes of the cluster that were heard of lately.
 #[derive(Debug)]
 pub(crate) struct Members {
@@ -33,8 +36,11 @@ impl Members {
         }
     }
 
-    /// A heartbeat of a node. Whether the node is a new one. Who says nothing about itself is of version 1.
+    /// A heartbeat of a node. Whether the node is a new one; beyond [`MAX_NODES`] it is not taken. Who says nothing about itself is of version 1.
     pub(crate) fn heartbeat(&mut self, id: &NodeId, about: Option<About>, now: Instant) -> bool {
+        if self.heard.len() >= MAX_NODES && !self.heard.contains_key(id) {
+            return false;
+        }
         let about = about.unwrap_or(About {
             wire: 1,
             ..About::default()
@@ -112,6 +118,17 @@ mod tests {
 
     fn node(number: u8) -> NodeId {
         NodeId::parse(&format!("node-{number:0>11}")).unwrap()
+    }
+
+    #[test]
+    fn who_makes_up_names_fills_no_memory() {
+        let (mut members, now) = (Members::new(TIMEOUT), Instant::now());
+        for _ in 0..MAX_NODES + 100 {
+            members.heartbeat(&NodeId::random(), None, now);
+        }
+        assert_eq!(members.alive().count(), MAX_NODES);
+        members.expire(now + TIMEOUT);
+        assert!(members.heartbeat(&node(1), None, now), "there is room again");
     }
 
     #[test]
