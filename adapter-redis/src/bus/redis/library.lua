@@ -1,7 +1,11 @@
 -- Publishing to a room in one step. Loaded as a Redis function, and run as a script where functions are not allowed.
 --
 --   roomcast_publish 1 prefix:{room} <envelope JSON>           -> [offset, receivers]
---   roomcast_publish 1 prefix:{room} <frame> frame <id or ''>  -> [offset, receivers, 1 if it was there already]
+--   roomcast_publish 1 prefix:{room} <frame> frame <id or ''> [<deadline>]
+--                                                              -> [offset, receivers, 1 if it was there already]
+--
+-- The deadline is in microseconds since 1970 by the clock of this server. A call that arrives later does nothing: its
+-- node has given it up, and what the node published since must not be overtaken by it.
 --
 -- What is published is passed on as it came: nothing here is ever encoded again. Every key begins with the first one,
 -- so that all of them are in its slot.
@@ -151,10 +155,11 @@ local function check(text, envelope, room)
 end
 
 -- Microseconds since 1970 as a number and as text, and always more than before: clocks stand still and go back.
-local function next_stamp(key, remembers)
+local function next_stamp(key, remembers, deadline)
   local time = redis.call('TIME')
   local seconds, micros = time[1], time[2]
   local stamp = seconds * 1000000 + micros
+  if deadline and stamp > deadline then return nil end
   if not remembers then last = tonumber(redis.call('GET', key .. ':stamp')) or 0 end
   local text
   if stamp > last then
@@ -171,7 +176,7 @@ end
 
 local function publish(keys, args, remembers)
   local key, payload, is_frame, id = keys[1], args[1], args[2] == 'frame', args[3]
-  local flags = '\2\8\0'
+  local flags, deadline = '\2\8\0', nil
   -- What a node says was checked by the node.
   if not is_frame then
     local room = key and string.match(key, '^[^{}]+:{([^{}]+)}$')
@@ -187,10 +192,12 @@ local function publish(keys, args, remembers)
     local refusal = check(payload, envelope, room)
     if refusal then return refusal end
     flags, id = '\2\8\1', envelope.id
-  elseif #keys ~= 1 or #args ~= 3 then
-    return refuse('wrong_type', 'call it with one key, one frame and its id')
-  elseif id == '' then
-    id = nil
+  else
+    deadline = tonumber(args[4])
+    if #keys ~= 1 or #args < 3 or #args > 4 or (args[4] and not deadline) then
+      return refuse('wrong_type', 'call it with one key, one frame, its id and its deadline')
+    end
+    if id == '' then id = nil end
   end
   local record = id and key .. ':id:' .. id
   if record then
@@ -204,7 +211,8 @@ local function publish(keys, args, remembers)
   if record and redis.acl_check_cmd and not redis.acl_check_cmd('SET', record, '', 'PX', '1') then
     return refuse('no_rights', 'an `id` needs the right to SET ' .. record)
   end
-  local stamp, offset = next_stamp(key, remembers)
+  local stamp, offset = next_stamp(key, remembers, deadline)
+  if not stamp then return refuse('expired', 'the call came after its deadline') end
   local receivers = redis.call('SPUBLISH', key, flags .. struct.pack('<I8', stamp) .. payload)
   -- Last, so that what is remembered has happened. Should it fail now, it has happened nevertheless, and that is said.
   if record then redis.pcall('SET', record, offset .. ' ' .. receivers, 'PX', REMEMBERED_MS) end

@@ -1,12 +1,14 @@
 //! The step that publishes to a room: a Redis function, or a script with the same body.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::ClientLike as _;
 use fred::types::{ClusterHash, CustomCommand, Value as FredValue};
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::resp::Value;
@@ -27,6 +29,26 @@ pub(super) struct Library {
     way: Mutex<Way>,
     /// One at a time, and in the order of their publications.
     loading: tokio::sync::Mutex<()>,
+    clock: Clock,
+}
+
+/// What time it is on the server, in microseconds since 1970: as it was told last, and how long ago that is.
+///
+/// It is behind by the way of the answer, so that a deadline by it is rather too early than too late.
+#[derive(Debug, Default)]
+struct Clock(Mutex<Option<(Instant, u64)>>);
+
+impl Clock {
+    fn set(&self, now_us: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), now_us));
+    }
+
+    fn after(&self, wait: Duration) -> Option<u64> {
+        let (told, at) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        u64::try_from((told.elapsed() + wait).as_micros())
+            .ok()?
+            .checked_add(at)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,13 +94,24 @@ impl Library {
         id: Option<&str>,
     ) -> Result<Receipt, BusError> {
         let way = self.way();
-        match self.call(&way, client, key, frame.clone(), id).await {
+        let deadline = self.clock.after(shared.config.command_timeout);
+        match self.call(&way, client, key, frame.clone(), id, deadline).await {
             Err(error) if is_missing(&error) => {}
+            // We are still here, so that it is the clock that was wrong. Nothing was done.
+            Err(error) if error.details().starts_with("ROOMCAST expired") => {
+                self.ask_time(client).await?;
+                let deadline = self.clock.after(shared.config.command_timeout);
+                return receipt(self.call(&way, client, key, frame, id, deadline).await);
+            }
             result => return receipt(result),
         }
         // Redis was emptied under us. Nothing was done, so that it can be done again.
         let _turn = self.loading.lock().await;
-        match self.call(&self.way(), client, key, frame.clone(), id).await {
+        let deadline = self.clock.after(shared.config.command_timeout);
+        match self
+            .call(&self.way(), client, key, frame.clone(), id, deadline)
+            .await
+        {
             Err(error) if is_missing(&error) => {}
             result => return receipt(result),
         }
@@ -87,7 +120,25 @@ impl Library {
             tracing::warn!(why = failure.why, "the function was not loaded");
             BusError::Disconnected
         })?;
-        receipt(self.call(&self.way(), client, key, frame, id).await)
+        let deadline = self.clock.after(shared.config.command_timeout);
+        receipt(self.call(&self.way(), client, key, frame, id, deadline).await)
+    }
+
+    /// Asks what time it is. To be repeated every few seconds: clocks run apart, and are set.
+    pub(super) async fn ask_time(&self, client: &Client) -> Result<(), BusError> {
+        let command = CustomCommand::new_static("TIME", ClusterHash::Random, false);
+        let time: Vec<u64> = client
+            .custom(command, Vec::<FredValue>::new())
+            .await
+            .map_err(|error| bus_error(&error))?;
+        match time.as_slice() {
+            [seconds, micros] => {
+                self.clock
+                    .set(seconds.saturating_mul(1_000_000).saturating_add(*micros));
+                Ok(())
+            }
+            _ => Err(BusError::Refused("TIME answered what it should not".to_owned())),
+        }
     }
 
     async fn call(
@@ -97,12 +148,13 @@ impl Library {
         key: &str,
         frame: Bytes,
         id: Option<&str>,
+        deadline: Option<u64>,
     ) -> Result<Vec<FredValue>, Error> {
         let (command, what) = match way {
             Way::Function => ("FCALL", FredValue::from_static_str("roomcast_publish")),
             Way::Script(hash) => ("EVALSHA", FredValue::Bytes(hash.clone())),
         };
-        let args: Vec<FredValue> = vec![
+        let mut args: Vec<FredValue> = vec![
             what,
             FredValue::Integer(1),
             key.into(),
@@ -110,6 +162,7 @@ impl Library {
             FredValue::from_static_str("frame"),
             id.unwrap_or_default().into(),
         ];
+        args.extend(deadline.map(|deadline| deadline.to_string().into()));
         client
             .custom(
                 CustomCommand::new_static(command, ClusterHash::FirstKey, false),
@@ -231,6 +284,6 @@ mod tests {
         let sum = BODY.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
             (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        assert_eq!((VERSION, format!("{sum:016x}").as_str()), (1, "d8087d2f2ab18329"));
+        assert_eq!((VERSION, format!("{sum:016x}").as_str()), (1, "1f50f9d3b554250e"));
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::subscriber::{Subscriptions, shard, subscriber};
 use super::{Shared, is_answer};
+use crate::bus::BusError;
 use crate::channel::Channel;
 use crate::local::Gap;
 use crate::wire::Frame;
@@ -195,7 +196,11 @@ impl Link<'_> {
                 return Err(Failure::other("Redis has lost our subscriptions"));
             }
             self.subscriptions.probe(self.nonce).await;
-            Ok(())
+            match shared.library.ask_time(client).await {
+                // Without the right to ask there are no deadlines.
+                Ok(()) | Err(BusError::Refused(_)) => Ok(()),
+                Err(error) => Err(Failure::other(&error.to_string())),
+            }
         };
         timeout(shared.config.command_timeout, work)
             .await
@@ -285,6 +290,8 @@ pub(super) fn client(shared: &Shared) -> Result<Client, Failure> {
         },
         tcp: TcpConfig {
             nodelay: Some(true),
+            // What a lost link has not sent is thrown away with it, instead of reaching Redis whenever it can.
+            linger: Some(Duration::ZERO),
             ..TcpConfig::default()
         },
         ..ConnectionConfig::default()

@@ -143,3 +143,68 @@ async fn a_prefix_of_its_own_is_a_cluster_of_its_own() {
     assert_eq!(delivered(&one, 1).await, ["1"]);
     assert_eq!(delivered(&other, 1).await, ["2"]);
 }
+
+/// A call that was on its way when its node gave it up must not overtake what the node published since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_comes_after_its_deadline_does_nothing() {
+    let Some(World {
+        server: _server,
+        node: _node,
+        mut backend,
+    }) = World::start().await
+    else {
+        return;
+    };
+    let mut call = |id: &str, deadline: &str| {
+        let key = "roomcast:{r}";
+        backend.ask(&["FCALL", "roomcast_publish", "1", key, "x", "frame", id, deadline])
+    };
+    let (past, future) = ("1785000000000000", "9000000000000000");
+    for id in ["", "i"] {
+        match call(id, past) {
+            Said::Error(error) => assert!(error.starts_with("ROOMCAST expired:"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let Said::List(first) = call("i", future) else {
+        panic!("refused")
+    };
+    assert_eq!(
+        first[2],
+        Said::Number(0),
+        "nothing was remembered of the late one"
+    );
+    // What is known already is answered at any time.
+    let Said::List(again) = call("i", past) else {
+        panic!("refused")
+    };
+    assert_eq!((&again[0], &again[2]), (&first[0], &Said::Number(1)));
+}
+
+/// A node believes the server's clock, and asks for it again when it was set.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deadlines_are_by_the_clock_of_the_server() {
+    let Some(World {
+        server: _server,
+        node,
+        mut backend,
+    }) = World::start().await
+    else {
+        return;
+    };
+    // A library whose clock is an hour ahead from the second call on, as it were: the first deadline is refused.
+    let library = "#!lua name=roomcast
+local calls = 0
+redis.register_function('roomcast_publish', function(keys, args)
+  calls = calls + 1
+  if calls == 1 then return { err = 'ROOMCAST expired: the call came after its deadline' } end
+  return { '777', 0, 0 }
+end)
+redis.register_function{ function_name = 'roomcast_version', callback = function() return 999 end, flags = { 'no-writes' } }";
+    backend.ask(&["FUNCTION", "LOAD", "REPLACE", library]);
+    assert_eq!(
+        offset(&node).await.as_deref(),
+        Some("777"),
+        "asked again, with the right time"
+    );
+}
