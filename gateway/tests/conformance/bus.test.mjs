@@ -188,6 +188,7 @@ describe("bus", () => {
     test("also when it enters rooms that its node is just leaving", async () => {
       const config = { redis: { url: redis.url, unsubscribe_delay: "1ms", prefix: "hasty" } };
       const node = await on.node({ config });
+      await connectedAll([node]); // a client that is let in before that can miss what is published
       const clients = await Promise.all([0, 1].map(() => on.connect(node, { token: token({ contacts: ["*"] }) })));
       const call = (room, data) => backend.command("FCALL", "roomcast_publish", 1, `hasty:{${room}}`, JSON.stringify({ event: "news", data }));
       for (let n = 0; n < 200; n += 1) {
@@ -221,6 +222,7 @@ describe("bus", () => {
 
     test("a room that a node is just leaving is answered at once, and complete", async () => {
       const node = await on.node({ config: { redis: { url: redis.url, unsubscribe_delay: "1ms", prefix: "leaving" } } });
+      await connectedAll([node]);
       const client = await on.connect(node, { token: token({ contacts: ["*"] }) });
       for (let n = 0; n < 100; n += 1) {
         await client.ask("subscribe:contact", "left");
@@ -321,6 +323,7 @@ describe("bus", () => {
       await backend.command("XDEL", stream, ids[0]);
       await backend.command("SET", `${stream}:lease`, "the dead one");
       const node = await on.node({ config: { redis: { url: redis.url, prefix: "heir" } } });
+      await connectedAll([node]);
       const client = await on.connect(node, { token: token() });
       await backend.command("DEL", `${stream}:lease`);
       for (const n of [1, 2]) assert.deepEqual(await client.next("news"), [n]);
