@@ -118,7 +118,8 @@ impl Library {
         tracing::info!("Redis has lost its function; loading it again");
         self.load(shared).await.map_err(|failure| {
             tracing::warn!(why = failure.why, "the function was not loaded");
-            BusError::Disconnected
+            // Not as if there were no link: what is published while there is one takes no other way than Redis.
+            BusError::Refused("the function is missing and could not be loaded".to_owned())
         })?;
         let deadline = self.clock.after(shared.config.command_timeout);
         receipt(self.call(&self.way(), client, key, frame, id, deadline).await)
