@@ -1,8 +1,10 @@
 //! The arguments of an event, as the text that came in.
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
-use crate::binary;
+use crate::binary::{self, BinaryError};
+use crate::json;
 use crate::room::EventName;
 
 /// The arguments of an event: JSON text that is carried and never read.
@@ -22,6 +24,17 @@ pub struct PacketText {
     pub text: String,
     /// Attachments in the order of their placeholders; empty for a plain event.
     pub attachments: Vec<Bytes>,
+}
+
+/// Why texts are not the arguments of an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// A text is not JSON, or nested too deep.
+    #[error("it is not JSON: {0}")]
+    NotJson(String),
+    /// Bytes in it are not as they should be.
+    #[error(transparent)]
+    Binary(#[from] BinaryError),
 }
 
 impl Args {
@@ -52,6 +65,31 @@ impl Args {
             json: json.into(),
             binary,
         }
+    }
+
+    /// The arguments of these JSON texts, one for each argument. They are kept as they are; white space around them is not.
+    ///
+    /// # Errors
+    /// When one is not JSON or nested deeper than 127 levels, and when its markers for bytes are not as in an envelope.
+    pub fn from_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, ArgsError> {
+        // The bracket is a level, as the envelope around arguments is.
+        let mut list = String::from("[");
+        for text in texts {
+            let text: &RawValue =
+                serde_json::from_str(text).map_err(|error| ArgsError::NotJson(error.to_string()))?;
+            if list.len() > 1 {
+                list.push(',');
+            }
+            list.push_str(text.get());
+        }
+        if json::too_deep(list.as_bytes()) {
+            let most = json::MAX_DEPTH - 1;
+            return Err(ArgsError::NotJson(format!("nested deeper than {most} levels")));
+        }
+        Ok(Self {
+            binary: binary::count(list.as_bytes())? > 0,
+            json: Bytes::from(list).slice(1..),
+        })
     }
 
     /// Text that is known to be what [`Args::json`] promises.
@@ -124,6 +162,30 @@ mod tests {
             packet("say \"hi\"", &args).text,
             r#"["say \"hi\"",{"a":1},null,"ü"]"#
         );
+    }
+
+    #[test]
+    fn texts_are_kept_as_they_are() {
+        let args =
+            Args::from_texts([" {\"b\": 1e400, \"a\":12345678901234567890123} ", "null", "\"ü\""]).unwrap();
+        let json = "{\"b\": 1e400, \"a\":12345678901234567890123},null,\"ü\"";
+        assert_eq!(args.json(), json.as_bytes());
+        assert_eq!(Args::from_texts([]).unwrap(), Args::none());
+        assert!(Args::from_texts([r#"{"$binary":"AQI="}"#]).unwrap().is_binary());
+        for bad in ["", " ", "1,2", "1]", "{", "nul", "\u{7f}"] {
+            let error = Args::from_texts(["1", bad]);
+            assert!(matches!(error, Err(ArgsError::NotJson(_))), "{bad:?}: {error:?}");
+        }
+        assert_eq!(
+            Args::from_texts([r#"{"$binary":1}"#]),
+            Err(ArgsError::Binary(BinaryError::NotText))
+        );
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Args::from_texts([&*nested(127)]).is_ok());
+        assert!(matches!(
+            Args::from_texts([&*nested(128)]),
+            Err(ArgsError::NotJson(why)) if why.contains("127")
+        ));
     }
 
     #[test]

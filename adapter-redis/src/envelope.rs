@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::args::Args;
+use crate::args::{Args, ArgsError};
 use crate::binary::{self, BinaryError, MAX_ATTACHMENTS};
 use crate::json;
 use crate::room::{self, EventName, MAX_NAME_BYTES, NameError, RoomName};
@@ -158,12 +158,7 @@ impl Envelope {
         limits: &Limits,
         room: Option<&RoomName>,
     ) -> Result<Self, EnvelopeError> {
-        if limits.max_event_bytes > 0 && json.len() > limits.max_event_bytes {
-            return Err(EnvelopeError::TooLarge {
-                bytes: json.len(),
-                limit: limits.max_event_bytes,
-            });
-        }
+        limits.check(json.len())?;
         let text = std::str::from_utf8(json).map_err(|error| EnvelopeError::NotJson(error.to_string()))?;
         if json::too_deep(json) {
             return Err(EnvelopeError::NotJson(format!(
@@ -184,6 +179,66 @@ impl Envelope {
             count: flag("count", fields.count, true)?,
             trace: None,
         })
+    }
+}
+
+impl Envelope {
+    /// An envelope that is not read from JSON but made of its parts: rooms, an event, and the JSON text of each argument.
+    /// The same rules hold, and the texts are kept as they are; see [`Args::from_texts`].
+    ///
+    /// The limit is on the bytes of all parts together. Everything else is as if it had been left out.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn from_parts<R: AsRef<str>>(
+        rooms: &[R],
+        event: &str,
+        args: &[&str],
+        limits: &Limits,
+    ) -> Result<Self, EnvelopeError> {
+        let rooms: Vec<&str> = rooms.iter().map(AsRef::as_ref).collect();
+        let parts = rooms.iter().chain(args).map(|part| part.len());
+        limits.check(event.len() + parts.sum::<usize>())?;
+        Ok(Self {
+            rooms: room_names(&rooms)?,
+            event: EventName::new(event).map_err(EnvelopeError::BadEvent)?,
+            args: Args::from_texts(args.iter().copied())?,
+            id: None,
+            retain: false,
+            except: Vec::new(),
+            namespace: "/".to_owned(),
+            volatile: false,
+            count: true,
+            trace: None,
+        })
+    }
+}
+
+impl Limits {
+    fn check(&self, bytes: usize) -> Result<(), EnvelopeError> {
+        let limit = self.max_event_bytes;
+        if limit > 0 && bytes > limit {
+            return Err(EnvelopeError::TooLarge { bytes, limit });
+        }
+        Ok(())
+    }
+}
+
+impl From<ArgsError> for EnvelopeError {
+    fn from(error: ArgsError) -> Self {
+        match error {
+            ArgsError::NotJson(why) => Self::NotJson(why),
+            ArgsError::Binary(error) => error.into(),
+        }
+    }
+}
+
+impl From<BinaryError> for EnvelopeError {
+    fn from(error: BinaryError) -> Self {
+        match error {
+            BinaryError::TooMany => Self::TooManyBinaries,
+            error => Self::BadBinary(error),
+        }
     }
 }
 
@@ -253,6 +308,10 @@ fn named_rooms(fields: &Fields<'_>) -> Result<Vec<RoomName>, EnvelopeError> {
         (Some(room), None) => vec![text("room", room)?],
         (None, Some(rooms)) => texts("rooms", rooms)?,
     };
+    room_names(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn room_names(names: &[&str]) -> Result<Vec<RoomName>, EnvelopeError> {
     if names.is_empty() {
         return Err(EnvelopeError::NoRoom);
     }
@@ -262,7 +321,7 @@ fn named_rooms(fields: &Fields<'_>) -> Result<Vec<RoomName>, EnvelopeError> {
     let mut seen = HashSet::new();
     names
         .iter()
-        .filter(|name| seen.insert(name.as_str()))
+        .filter(|name| seen.insert(**name))
         .map(|name| RoomName::new(name).map_err(EnvelopeError::BadRoom))
         .collect()
 }
@@ -285,10 +344,7 @@ fn args(fields: &Fields<'_>) -> Result<Args, EnvelopeError> {
     };
     // `[ ]` is no arguments; white space beside an argument is the publisher's and stays.
     let json = if json.trim_ascii().is_empty() { "" } else { json };
-    let attachments = binary::count(json.as_bytes()).map_err(|error| match error {
-        BinaryError::TooMany => EnvelopeError::TooManyBinaries,
-        error => EnvelopeError::BadBinary(error),
-    })?;
+    let attachments = binary::count(json.as_bytes())?;
     Ok(Args::from_parts(
         Bytes::copy_from_slice(json.as_bytes()),
         attachments > 0,

@@ -42,7 +42,7 @@ mod requests;
 mod room;
 mod wire;
 
-pub use args::{Args, PacketText};
+pub use args::{Args, ArgsError, PacketText};
 pub use ask::Answers;
 pub use binary::{BinaryError, MAX_ATTACHMENTS};
 pub use bus::memory::{MemoryBus, MemoryHub};

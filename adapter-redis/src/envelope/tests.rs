@@ -221,7 +221,54 @@ fn messages_say_how_to_mend_it_and_quote_no_value() {
     assert!(long.to_string().len() < 300);
 }
 
+#[test]
+fn an_envelope_made_of_parts_is_as_one_that_was_read() {
+    let data = r#"{"b": 1e400, "a":12345678901234567890123}"#;
+    let made = Envelope::from_parts(&["a", "b", "a"], "e", &[data, "null"], &OFF).unwrap();
+    let read = parse(&format!(
+        r#"{{"rooms":["a","b","a"],"event":"e","args":[{data},null]}}"#
+    ))
+    .unwrap();
+    assert_eq!(made, read);
+    let made = Envelope::from_parts(&["a".to_owned()], "e", &[], &OFF).unwrap();
+    assert_eq!(made, parse(r#"{"room":"a","event":"e"}"#).unwrap());
+}
+
+#[test]
+fn parts_are_refused_as_envelopes_are() {
+    let made = |rooms: &[&str], event, args: &[&str], max_event_bytes| {
+        Envelope::from_parts(rooms, event, args, &Limits { max_event_bytes }).map_err(|error| error.reason())
+    };
+    let many = vec!["r"; MAX_ROOMS + 1];
+    let eleven = format!("[{}]", [r#"{"$binary":""}"#; 11].join(","));
+    for (rooms, event, args, reason) in [
+        (&[][..], "e", "1", "no_room"),
+        (&many, "e", "1", "too_many_rooms"),
+        (&["{"], "e", "1", "bad_room"),
+        (&[""], "e", "1", "bad_room"),
+        (&["r"], "", "1", "bad_event"),
+        (&["r"], "connect", "1", "bad_event"),
+        (&["r"], "e", "1,2", "not_json"),
+        (&["r"], "e", "", "not_json"),
+        (&["r"], "e", r#"{"_placeholder":true}"#, "bad_binary"),
+        (&["r"], "e", &eleven, "too_many_binaries"),
+    ] {
+        assert_eq!(
+            made(rooms, event, &[args], 0),
+            Err(reason),
+            "{rooms:?} {event} {args}"
+        );
+    }
+    assert!(made(&["room"], "event", &["12", "3"], 12).is_ok());
+    assert_eq!(made(&["room"], "event", &["12", "3"], 11), Err("too_large"));
+}
+
 proptest! {
+    #[test]
+    fn making_is_total(room in any::<String>(), event in any::<String>(), arg in any::<String>()) {
+        let _ = Envelope::from_parts(&[room], &event, &[&arg], &OFF);
+    }
+
     #[test]
     fn parsing_is_total(json in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Envelope::parse(&json, &OFF);
