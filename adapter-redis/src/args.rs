@@ -97,6 +97,14 @@ impl Args {
         Self { json, binary }
     }
 
+    /// The same, without holding on to what it was cut from.
+    pub(crate) fn detached(&self) -> Self {
+        Self {
+            json: Bytes::copy_from_slice(&self.json),
+            binary: self.binary,
+        }
+    }
+
     /// The JSON text between the brackets of the argument array.
     #[must_use]
     pub fn json(&self) -> &[u8] {

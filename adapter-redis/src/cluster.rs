@@ -20,9 +20,10 @@ use crate::local::LocalSockets;
 use crate::members::Members;
 use crate::metrics::{Metrics, Outcome, Source};
 use crate::node::NodeId;
-use crate::outbox::{Sending, outbox};
+use crate::outbox::{ANSWERS, Sending, outbox};
 use crate::question::{Acks, Answer, Question};
 use crate::reach::Reach;
+use crate::relay::{Phase, Relay, Relayed, Relays};
 use crate::requests::Requests;
 use crate::wire::{Frame, SecretKeys};
 
@@ -108,6 +109,7 @@ pub(crate) struct Node {
     pub(crate) acks: Reach<Acks>,
     pub(crate) census: Requests<Census>,
     pub(crate) answers: Requests<Answer>,
+    pub(crate) relays: Relays,
     members: Mutex<Members>,
     left: AtomicBool,
 }
@@ -136,6 +138,7 @@ impl Cluster {
                 acks: Reach::new(),
                 census,
                 answers,
+                relays: Relays::new(),
                 members,
                 left,
             }),
@@ -148,10 +151,13 @@ impl Cluster {
     /// Dropping the future stops all of that; what was taken from `arrivals` was applied.
     pub async fn run(&self, arrivals: Arrivals) {
         let node = &*self.node;
-        let (outbox, sending) = outbox(&node.metrics);
+        let (outbox, answers) = outbox(&ANSWERS, &node.metrics);
+        let relays = node.open_relays();
         tokio::select! {
             () = node.receive(arrivals, Receiving::new(node, outbox)) => {}
-            () = node.send_answers(sending) => {}
+            () = node.send_queued(answers) => {}
+            () = node.send_queued(relays) => {}
+            () = node.end_relays() => {}
             () = node.heartbeats() => {}
             () = node.bury_the_dead() => {}
         }
@@ -223,6 +229,30 @@ impl Cluster {
         self.node.request(envelope, timeout).await
     }
 
+    /// Gives an event of a client to the sockets of this node at once, and queues it for those of other nodes. Never
+    /// waits, and nobody counts.
+    ///
+    /// Relays to one room arrive elsewhere in the order of the calls. They may overtake publications, and be overtaken by
+    /// them. What the bus does not take is lost to the others and counted: `relay_queue_full` when too much waits
+    /// already, `relay_unsent` without a link, when Redis refuses, and while [`Cluster::run`] does not run.
+    ///
+    /// What [`Phase::Begins`] ends on this node by [`Phase::Ends`] or when it is due. A node that had somebody in one of
+    /// the rooms ends it when it hears of that; by itself, a second after it was due; and when this node is declared dead
+    /// or says goodbye. That is once, unless an end was on its way for more than ten seconds longer. Each node
+    /// keeps 65,536 of its own and as many of others, and not more than 64 MiB of each: an event beyond that is delivered,
+    /// but does not end by itself, which is counted (`relay_endings_full`). [`Phase::Ends`] is delivered even if nothing
+    /// began.
+    pub fn relay(&self, relay: Relay, phase: Phase) -> Relayed {
+        self.node.relay(relay, phase)
+    }
+
+    /// How many things that relays began have not ended: of this node with a time of their own, and of others, with those
+    /// that ended by themselves in the last ten seconds.
+    #[must_use]
+    pub fn begun_relays(&self) -> (usize, usize) {
+        self.node.relays.len()
+    }
+
     /// The rooms that this node wants to hear of.
     #[must_use]
     pub fn interests(&self) -> &Interests {
@@ -292,6 +322,7 @@ impl Node {
         }
         self.census.left(peer);
         self.answers.left(peer);
+        self.relays.gone(peer);
     }
 
     pub(crate) fn peers(&self) -> Vec<NodeId> {
@@ -319,7 +350,7 @@ impl Node {
         }
     }
 
-    async fn send_answers(&self, sending: Sending) {
+    async fn send_queued(&self, sending: Sending) {
         sending.run(&*self.bus).await;
     }
 }

@@ -67,8 +67,11 @@ impl Node {
     }
 
     pub(crate) async fn bury_the_dead(&self) {
+        /// In how many of the rounds it is also looked for what nobody needs any more: as often as a heartbeat times out.
+        const TIDY: u32 = 10;
         let mut ticks = interval((self.config.heartbeat_interval / 4).max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = 0_u32;
         loop {
             ticks.tick().await;
             let dead = self.members().expire(Instant::now());
@@ -78,6 +81,12 @@ impl Node {
                 self.acks.died(&peer);
                 self.census.died(&peer);
                 self.answers.died(&peer);
+                self.relays.gone(&peer);
+            }
+            self.end_relays_of_strangers();
+            round = (round + 1) % TIDY;
+            if round == 0 {
+                self.forget_relays();
             }
         }
     }

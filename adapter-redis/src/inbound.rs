@@ -22,8 +22,9 @@ use crate::question::{Acks, Answer, Question, Reply};
 use crate::room::RoomName;
 use crate::wire::{About, Frame, Handling, Message, Stored, StoredBody, WireError};
 
-/// How often it is said that something unreadable came in: whoever sends one sends thousands.
-const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
+mod complaints;
+
+use complaints::Complaints;
 
 /// How many questions of other nodes may be worked on, such as events that wait for acknowledgements. One more is
 /// dropped and counted, and whoever asked gets `complete: false`.
@@ -220,6 +221,7 @@ impl<'a> Receiving<'a> {
             serial,
             local_first,
             ack_timeout_ms,
+            phase,
         } = handling;
         let again = serial.is_some_and(|serial| !self.recent.first(serial, Instant::now()));
         if let (Some(request), Some(timeout)) = (request, ack_timeout_ms) {
@@ -234,7 +236,9 @@ impl<'a> Receiving<'a> {
             }
             return;
         }
-        let sockets = if again || (own && local_first) {
+        // Only other nodes' relays begin something that this node has to end in their place.
+        let skipped = again || (own && local_first);
+        let sockets = if skipped || !(own || self.node.relayed(&sender, phase, &publication)) {
             self.node.metrics.received(false);
             0
         } else {
@@ -378,45 +382,5 @@ impl Recent {
         if let Some((_, oldest)) = self.order.pop_front() {
             self.known.remove(&oldest);
         }
-    }
-}
-
-/// Says when to complain: at most once in [`COMPLAINT_EVERY`].
-#[derive(Debug, Default)]
-struct Complaints {
-    last: Option<Instant>,
-    silent: u64,
-}
-
-impl Complaints {
-    /// Another reason to complain. If it is time for it: how many there were since the last complaint, this one included.
-    fn another(&mut self, now: Instant) -> Option<u64> {
-        self.silent += 1;
-        if self
-            .last
-            .is_some_and(|last| now.saturating_duration_since(last) < COMPLAINT_EVERY)
-        {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.silent))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn complaints_are_rare_and_say_how_many_they_stand_for() {
-        let start = Instant::now();
-        let mut complaints = Complaints::default();
-        assert_eq!(complaints.another(start), Some(1));
-        assert_eq!(complaints.another(start), None);
-        assert_eq!(
-            complaints.another(start + COMPLAINT_EVERY - Duration::from_millis(1)),
-            None
-        );
-        assert_eq!(complaints.another(start + COMPLAINT_EVERY), Some(3));
     }
 }

@@ -12,6 +12,7 @@
 //! | `intake.rs` | what arrived and waits to be applied, and the gaps in it |
 //! | `local.rs` | the seam to this node's sockets |
 //! | `cluster.rs`, `publish.rs`, `ask.rs`, `inbound.rs`, `outbox.rs`, `heartbeat.rs`, `members.rs`, `requests.rs`, `reach.rs` | a node among its peers |
+//! | `relay.rs` | events of clients for others, and what ends by itself |
 //! | `ingest.rs` | from the stream of backends into rooms |
 //! | `metrics.rs` | every metric |
 
@@ -38,6 +39,7 @@ mod publication;
 mod publish;
 mod question;
 mod reach;
+mod relay;
 mod requests;
 mod room;
 mod wire;
@@ -63,6 +65,7 @@ pub use metrics::{Metrics, Source};
 pub use node::{NodeId, NodeIdError};
 pub use publication::Publication;
 pub use question::{Acks, Answer, MAX_LISTED, Question, SocketInfo, Target};
+pub use relay::{Ending, Phase, Relay, Relayed};
 pub use room::{EventName, MAX_NAME_BYTES, NameError, RoomName};
 pub use wire::{
     About, Frame, Handling, Message, SealError, SecretKeys, Stored, StoredBody, VERSION as WIRE_VERSION,

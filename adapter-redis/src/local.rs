@@ -13,7 +13,8 @@ use crate::room::RoomName;
 ///
 /// Called from the cluster's receive loop: an implementation must not block, and nothing that it does may wait for a
 /// socket. It is called once for each publication that arrives, in the order of arrival. What is answered with a
-/// future is polled beside that loop.
+/// future is polled beside that loop. What reaches this node's own sockets first is delivered by whoever publishes or
+/// relays it, beside the loop as well; an implementation must not relay itself.
 pub trait LocalSockets: Send + Sync + 'static {
     /// Gives the event to every socket of this node that is in one of the rooms and in none of the exceptions, and
     /// answers to how many. A socket counts when the event was accepted for sending, not when the client has it.

@@ -84,6 +84,17 @@ impl Members {
         self.heard.iter().map(|(id, member)| (id, member.about.wire))
     }
 
+    /// Whether it is one of them.
+    pub(crate) fn knows(&self, id: &NodeId) -> bool {
+        self.heard.contains_key(id)
+    }
+
+    /// The nodes that do not read frames of this version.
+    pub(crate) fn of_wire_below(&self, version: u8) -> Vec<NodeId> {
+        let old = self.with_wire().filter(|(_, wire)| *wire < version);
+        old.map(|(id, _)| id.clone()).collect()
+    }
+
     /// What they told about themselves.
     pub(crate) fn infos(&self, now: Instant) -> impl Iterator<Item = NodeInfo> {
         self.heard

@@ -39,6 +39,8 @@ pub enum Source {
     Stream,
     /// The Redis function, called by a backend. Every node that is subscribed to the room counts it.
     Function,
+    /// [`Cluster::relay`](crate::Cluster::relay): a client of this node, and what ends by itself.
+    Relay,
 }
 
 /// What became of a publication.
@@ -91,6 +93,12 @@ pub(crate) enum Dropped {
     AnswerUnsent,
     /// An answer from another node that nobody waits for any more.
     AnswerLate,
+    /// A relay for other nodes, because too many wait to be sent.
+    RelayQueueFull,
+    /// A relay for other nodes, because the bus did not take it, or this node does not run.
+    RelayUnsent,
+    /// That a relay ends by itself, because too many have to.
+    RelayEndingsFull,
 }
 
 impl Metrics {
@@ -190,7 +198,13 @@ impl std::fmt::Debug for Metrics {
 
 impl Source {
     // In the order of the enum: the position is the index of the handle.
-    const ALL: [Self; 4] = [Self::Api, Self::Channel, Self::Stream, Self::Function];
+    const ALL: [Self; 5] = [
+        Self::Api,
+        Self::Channel,
+        Self::Stream,
+        Self::Function,
+        Self::Relay,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -198,6 +212,7 @@ impl Source {
             Self::Channel => "channel",
             Self::Stream => "stream",
             Self::Function => "function",
+            Self::Relay => "relay",
         }
     }
 }
@@ -229,7 +244,7 @@ impl Outcome {
 }
 
 impl Dropped {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::BusLag,
         Self::BusQueueFull,
         Self::BusQueueClosed,
@@ -243,6 +258,9 @@ impl Dropped {
         Self::AnswerQueueFull,
         Self::AnswerUnsent,
         Self::AnswerLate,
+        Self::RelayQueueFull,
+        Self::RelayUnsent,
+        Self::RelayEndingsFull,
     ];
 
     fn label(self) -> &'static str {
@@ -260,6 +278,9 @@ impl Dropped {
             Self::AnswerQueueFull => "answer_queue_full",
             Self::AnswerUnsent => "answer_unsent",
             Self::AnswerLate => "answer_late",
+            Self::RelayQueueFull => "relay_queue_full",
+            Self::RelayUnsent => "relay_unsent",
+            Self::RelayEndingsFull => "relay_endings_full",
         }
     }
 }
@@ -281,8 +302,9 @@ fn describe() {
     describe_counter!(
         PUBLISH,
         "Publications by source and outcome, counted on the node that took them. A publication on the channel for \
-         backends is counted by every node, and one by the function by every node that is subscribed to its room: reached \
-         when this node had a socket for it, uncounted when it had none."
+         backends is counted by every node, and one by the function by every node that is \
+         subscribed to its room: reached when this node had a socket for it, uncounted when it had none. So are relays, \
+         by the node of their client; an end that comes by itself is one, of each node that did not wait for another."
     );
     describe_counter!(
         INVALID,

@@ -161,8 +161,8 @@ impl Node {
         let handling = Handling {
             request,
             serial: serial(&publication.rooms, id),
-            local_first: false,
             ack_timeout_ms,
+            ..Handling::default()
         };
         let frame = Frame::Publication {
             handling,
@@ -217,7 +217,7 @@ impl Node {
                 request,
                 serial: serial(&publication.rooms, None),
                 local_first: true,
-                ack_timeout_ms: None,
+                ..Handling::default()
             },
             publication: publication.clone(),
         };
@@ -325,7 +325,7 @@ fn all<T>(results: Vec<Result<T, BusError>>) -> Result<Vec<T>, Unsent> {
 }
 
 /// What the frames of one publication have in common when there are several, and those of its repetition too.
-fn serial(rooms: &[RoomName], id: Option<&str>) -> Option<u64> {
+pub(crate) fn serial(rooms: &[RoomName], id: Option<&str>) -> Option<u64> {
     if rooms.len() < 2 {
         return None;
     }

@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! frame       = version:u8 kind:u8 sender:16 body
-//! publication = flags:u8 published_at_ms:n [request:n] [serial:8] [trace:16] [ack_timeout_ms:n]
+//! publication = flags:u8 published_at_ms:n [request:n] [serial:8] [trace:16] [ack_timeout_ms:n] [phase]
 //!               namespace:s event:s rooms:n s… except:n s… args:rest
+//! phase       = flags:u8 key:n [[after_ms:n] length:n args:length]
 //! heartbeat   = hello:u8 [wire:u8 version:s connected:n rooms:n]
 //! goodbye     = (empty)                                   probe  = nonce:n
 //! reached     = request:n sockets:n                       census question = request:n

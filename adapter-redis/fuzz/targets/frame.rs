@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use adapter_redis::{Frame, MAX_ATTACHMENTS, Message, Stored};
+use adapter_redis::{Frame, MAX_ATTACHMENTS, Message, Phase, Stored};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
@@ -30,12 +30,23 @@ fuzz_target!(|bytes: &[u8]| {
     );
     assert_eq!(Message::decode(&encoded).as_ref(), Ok(&message));
 
-    if let Frame::Publication { publication, .. } = &message.frame {
+    if let Frame::Publication {
+        publication,
+        handling,
+    } = &message.frame
+    {
         let (all, part) = (bytes.as_ptr_range(), publication.args.json().as_ptr_range());
         assert!(
             all.start <= part.start && part.end == all.end,
             "copied, not the rest of the frame"
         );
+        if let Phase::Begins(ending) = &handling.phase {
+            let ending = ending.args.json().as_ptr_range();
+            assert!(
+                all.start <= ending.start && ending.end <= part.start,
+                "copied, not a part of the frame"
+            );
+        }
         // A peer may send what is not JSON: clients must not lose their connection by it, and nothing may panic.
         let packet = publication.args.to_packet(&publication.event);
         assert!(packet.attachments.len() <= MAX_ATTACHMENTS);

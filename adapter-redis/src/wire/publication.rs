@@ -1,9 +1,12 @@
 //! How a publication lies in a frame, in both versions that there are.
 
+use std::time::Duration;
+
 use super::reader::Reader;
 use super::{Frame, WireError, put_number, put_text};
 use crate::args::Args;
 use crate::publication::Publication;
+use crate::relay::{Ending, Phase};
 use crate::room::{EventName, RoomName};
 
 const VOLATILE: u8 = 1;
@@ -13,6 +16,12 @@ const LOCAL_FIRST: u8 = 8;
 const SERIAL: u8 = 16;
 const TRACE: u8 = 32;
 const ACKS: u8 = 64;
+const PHASE: u8 = 128;
+
+/// Flags of a phase.
+const ENDS: u8 = 1;
+const AFTER: u8 = 2;
+const ENDING_BINARY: u8 = 4;
 
 /// How the nodes handle a publication.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +36,8 @@ pub struct Handling {
     pub local_first: bool,
     /// Sockets are asked for an acknowledgement, and have this long.
     pub ack_timeout_ms: Option<u64>,
+    /// What it is the beginning or the end of. Version 1 has no such thing.
+    pub phase: Phase,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, version: u8) -> Result<Frame, WireError> {
@@ -40,6 +51,11 @@ pub(super) fn read(reader: &mut Reader<'_>, version: u8) -> Result<Frame, WireEr
     let serial = has(SERIAL).then(|| reader.u64(WHAT)).transpose()?;
     let trace = has(TRACE).then(|| reader.u128(WHAT)).transpose()?;
     let ack_timeout_ms = number(reader, ACKS)?;
+    let phase = if has(PHASE) {
+        read_phase(reader)?
+    } else {
+        Phase::Once
+    };
     let namespace = reader.text("namespace")?.to_owned();
     let event = EventName::new(reader.text("event")?).map_err(|_| WireError::Malformed("event"))?;
     let rooms = reader.list("rooms", |name| {
@@ -53,6 +69,7 @@ pub(super) fn read(reader: &mut Reader<'_>, version: u8) -> Result<Frame, WireEr
             serial,
             local_first: has(LOCAL_FIRST),
             ack_timeout_ms,
+            phase,
         },
         publication: Publication {
             rooms,
@@ -66,6 +83,41 @@ pub(super) fn read(reader: &mut Reader<'_>, version: u8) -> Result<Frame, WireEr
             trace,
         },
     })
+}
+
+fn read_phase(reader: &mut Reader<'_>) -> Result<Phase, WireError> {
+    const WHAT: &str = "phase";
+    let flags = reader.byte(WHAT)?;
+    let key = reader.number(WHAT)?;
+    if flags & ENDS != 0 {
+        return Ok(Phase::Ends { key });
+    }
+    let after = (flags & AFTER != 0)
+        .then(|| reader.number(WHAT).map(Duration::from_millis))
+        .transpose()?;
+    let args = Args::from_parts(reader.bytes(WHAT)?, flags & ENDING_BINARY != 0);
+    Ok(Phase::Begins(Box::new(Ending { key, after, args })))
+}
+
+fn put_phase(out: &mut Vec<u8>, phase: &Phase) {
+    match phase {
+        Phase::Once => {}
+        Phase::Ends { key } => {
+            out.push(ENDS);
+            put_number(out, *key);
+        }
+        Phase::Begins(ending) => {
+            let Ending { key, after, args } = &**ending;
+            let timed = if after.is_some() { AFTER } else { 0 };
+            out.push(timed | if args.is_binary() { ENDING_BINARY } else { 0 });
+            put_number(out, *key);
+            if let Some(after) = after {
+                put_number(out, u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+            }
+            put_number(out, args.json().len() as u64);
+            out.extend_from_slice(args.json());
+        }
+    }
 }
 
 pub(super) fn put(out: &mut Vec<u8>, handling: &Handling, publication: &Publication, version: u8) {
@@ -86,6 +138,7 @@ pub(super) fn put(out: &mut Vec<u8>, handling: &Handling, publication: &Publicat
         serial,
         local_first,
         ack_timeout_ms,
+        phase,
     } = handling;
     out.reserve(args.json().len());
     let flag = |set: bool, flag: u8| {
@@ -101,7 +154,8 @@ pub(super) fn put(out: &mut Vec<u8>, handling: &Handling, publication: &Publicat
         | flag(*local_first, LOCAL_FIRST)
         | flag(serial.is_some(), SERIAL)
         | flag(trace.is_some(), TRACE)
-        | flag(ack_timeout_ms.is_some(), ACKS);
+        | flag(ack_timeout_ms.is_some(), ACKS)
+        | flag(*phase != Phase::Once, PHASE);
     out.push(flags);
     put_number(out, *published_at_ms);
     if let Some(request) = request {
@@ -115,6 +169,9 @@ pub(super) fn put(out: &mut Vec<u8>, handling: &Handling, publication: &Publicat
     }
     if let Some(timeout) = ack_timeout_ms.filter(|_| flags & ACKS != 0) {
         put_number(out, timeout);
+    }
+    if flags & PHASE != 0 {
+        put_phase(out, phase);
     }
     put_text(out, namespace);
     put_text(out, event.as_str());

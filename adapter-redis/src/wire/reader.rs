@@ -52,6 +52,14 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length, what)?).map_err(|_| WireError::Malformed(what))
     }
 
+    /// A length and that many bytes, shared with the frame.
+    pub(super) fn bytes(&mut self, what: &'static str) -> Result<Bytes, WireError> {
+        let length = self.length(1, what)?;
+        let start = self.frame.len() - self.rest.len();
+        self.take(length, what)?;
+        Ok(self.frame.slice(start..start + length))
+    }
+
     pub(super) fn list<T>(
         &mut self,
         what: &'static str,

@@ -16,6 +16,7 @@ mod ingest;
 mod interest;
 mod joins;
 mod redis;
+mod relay;
 mod support;
 mod tidy;
 mod versions;

@@ -51,6 +51,7 @@ fn pure_files_know_no_runtime() {
         "args",
         "envelope",
         "publication",
+        "relay/phase",
         "census",
         "wire",
         "bus/redis/backoff",

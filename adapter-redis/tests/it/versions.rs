@@ -17,7 +17,7 @@ const V1_PUBLICATION: &str = include_str!("../vectors/v1/publication.hex");
 /// The node that wrote the vectors.
 const V1: &str = "node-A_456789xyz";
 
-fn bytes(hex: &str) -> Bytes {
+pub(crate) fn bytes(hex: &str) -> Bytes {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     digits.chunks(2).map(byte).collect()
