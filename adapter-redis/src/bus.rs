@@ -16,9 +16,9 @@ pub(crate) mod redis;
 
 /// Carries bytes to the nodes that want them.
 ///
-/// Every node listens on [`Channel::Publish`], on [`Channel::Nodes`] and on its own [`Channel::Node`], and on the
-/// [`Channel::Room`] of each room that its [`Bus::interests`] hold. What arrives comes out of the
-/// [`Arrivals`](crate::Arrivals) that came with its bus.
+/// Every node listens on [`Channel::Publish`], on [`Channel::Nodes`] and on its own [`Channel::Node`], on each
+/// [`Channel::Foreign`] that it was told of, and on the [`Channel::Room`] of each room that its [`Bus::interests`] hold.
+/// What arrives comes out of the [`Arrivals`](crate::Arrivals) that came with its bus.
 ///
 /// Promised:
 /// - **At most once.** A node gets a message once or not at all.

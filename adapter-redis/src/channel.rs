@@ -10,6 +10,9 @@
 //! | `roomcast:{<room>}` | publications for one room | the Redis function, nodes |
 //!
 //! The last is sharded (`SPUBLISH`, `SSUBSCRIBE`): it lies in the same slot of a Redis Cluster as the keys of its room.
+//! Channels of others have names of their own, which never begin with the prefix.
+
+use std::sync::Arc;
 
 use crate::node::NodeId;
 use crate::room::RoomName;
@@ -25,6 +28,8 @@ pub enum Channel {
     Node(NodeId),
     /// Publications for one room. The braces are why no other name can collide with it.
     Room(RoomName),
+    /// Messages of any shape from somebody who knows nothing of us, for every node. The name is the whole name in Redis.
+    Foreign(Arc<str>),
 }
 
 const PUBLISH: &str = "publish";
@@ -40,10 +45,11 @@ impl Channel {
             Self::Nodes => format!("{prefix}:{NODES}"),
             Self::Node(id) => format!("{prefix}:{NODE}{id}"),
             Self::Room(room) => format!("{prefix}:{{{room}}}"),
+            Self::Foreign(name) => name.to_string(),
         }
     }
 
-    /// Which channel a name in Redis stands for; `None` when it is not one of ours.
+    /// Which channel a name in Redis stands for; `None` when it is not one of ours. Never [`Channel::Foreign`].
     #[must_use]
     pub fn parse(prefix: &str, name: &str) -> Option<Self> {
         let rest = name.strip_prefix(prefix)?.strip_prefix(':')?;
@@ -65,6 +71,12 @@ impl Channel {
     /// The room's name in the name of its channel, which is not checked.
     pub(crate) fn room_in<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
         Self::room(name.strip_prefix(prefix)?.strip_prefix(':')?)
+    }
+
+    /// Whether the name is kept for channels of ours, those of later versions included.
+    pub(crate) fn is_reserved(prefix: &str, name: &str) -> bool {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with(':'))
     }
 
     fn room(rest: &str) -> Option<&str> {
@@ -97,6 +109,10 @@ mod tests {
             "roomcast:node:0123456789abcdef"
         );
         assert_eq!(room().name("roomcast"), "roomcast:{user:42}");
+        assert_eq!(
+            Channel::Foreign("crm.events".into()).name("roomcast"),
+            "crm.events"
+        );
     }
 
     #[test]
@@ -129,6 +145,15 @@ mod tests {
         #[test]
         fn parsing_is_total(prefix in any::<String>(), name in any::<String>()) {
             let _ = Channel::parse(&prefix, &name);
+        }
+
+        /// Also for prefixes that hold a colon, as in `a:` and `a`.
+        #[test]
+        fn what_is_ours_is_reserved_and_never_foreign(prefix in "[a:]{1,3}", name in "[a:]{0,4}(:publish|:nodes|:\\{r\\})?") {
+            if let Some(channel) = Channel::parse(&prefix, &name) {
+                prop_assert!(Channel::is_reserved(&prefix, &name));
+                prop_assert!(!matches!(channel, Channel::Foreign(_)));
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A node among its peers: publishing, counting, and knowing who is there.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,7 @@ use crate::bus::{Bus, BusError, BusState};
 use crate::census::{Census, ClusterCensus};
 use crate::channel::Channel;
 use crate::envelope::{Envelope, Limits};
+use crate::foreign::{Translate, Untranslated};
 use crate::heartbeat::NodeInfo;
 use crate::inbound::Receiving;
 use crate::intake::Arrivals;
@@ -31,7 +33,7 @@ use crate::wire::{Frame, SecretKeys};
 const BATCH: usize = 16;
 
 /// How a node keeps in touch with the others.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClusterConfig {
     /// How often a node says that it lives (default 1 s). At least a millisecond.
     pub heartbeat_interval: Duration,
@@ -43,6 +45,9 @@ pub struct ClusterConfig {
     pub limits: Limits,
     /// What nodes sign their frames with (default: nothing).
     pub keys: SecretKeys,
+    /// What makes envelopes of messages of foreign channels
+    /// ([`RedisConfig::channels`](crate::RedisConfig::channels)). Default: nobody, and they are dropped and counted.
+    pub translator: Option<Arc<dyn Translate>>,
 }
 
 /// A node of the cluster. Clones are the same node.
@@ -301,7 +306,34 @@ impl Default for ClusterConfig {
             answer_timeout: Duration::from_secs(1),
             limits: Limits::default(),
             keys: SecretKeys::none(),
+            translator: None,
         }
+    }
+}
+
+impl ClusterConfig {
+    /// The envelopes of one message of a foreign channel, each or what is wrong with it. It may be as long as an envelope.
+    pub(crate) fn translate(&self, channel: &str, payload: &[u8]) -> Vec<Result<Envelope, Untranslated>> {
+        let most = self.limits.max_event_bytes;
+        let untranslated = |reason| vec![Err(Untranslated { reason })];
+        match &self.translator {
+            _ if most > 0 && payload.len() > most => untranslated("too_large"),
+            Some(translator) => translator.translate(channel, payload),
+            None => untranslated("no_translator"),
+        }
+    }
+}
+
+impl fmt::Debug for ClusterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterConfig")
+            .field("heartbeat_interval", &self.heartbeat_interval)
+            .field("heartbeat_timeout", &self.heartbeat_timeout)
+            .field("answer_timeout", &self.answer_timeout)
+            .field("limits", &self.limits)
+            .field("keys", &self.keys)
+            .field("translator", &self.translator.is_some())
+            .finish()
     }
 }
 

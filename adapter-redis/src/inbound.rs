@@ -12,6 +12,7 @@ use crate::bus::Inbound;
 use crate::channel::Channel;
 use crate::cluster::{Node, unix_ms};
 use crate::envelope::Envelope;
+use crate::foreign::Untranslated;
 use crate::intake::Arrival;
 use crate::local::Later;
 use crate::metrics::{Dropped, Outcome, Source};
@@ -80,6 +81,10 @@ impl<'a> Receiving<'a> {
                     }
                     Channel::Nodes | Channel::Node(_) => self.frame(&channel, &payload),
                     Channel::Room(room) => self.room(&channel, room, &payload),
+                    Channel::Foreign(name) => {
+                        self.foreign(name, &payload);
+                        Ok(())
+                    }
                 };
                 if let Err(error) = applied {
                     self.unreadable(error, payload.len());
@@ -118,6 +123,34 @@ impl<'a> Receiving<'a> {
             metrics.dropped(Dropped::ChannelOptionIgnored, 1);
             tracing::debug!("id and retain have no meaning on the channel for backends");
         }
+        self.deliver_envelope(source, envelope, stamp);
+    }
+
+    /// What came by a foreign channel is what our translator makes of it, for the sockets of this node alone.
+    fn foreign(&mut self, channel: &str, payload: &[u8]) {
+        for translated in self.node.config.translate(channel, payload) {
+            match translated {
+                Ok(envelope) => self.deliver_envelope(Source::Foreign, envelope, None),
+                Err(Untranslated { reason }) => {
+                    let metrics = &self.node.metrics;
+                    metrics.publish(Source::Foreign, Outcome::Invalid);
+                    metrics.dropped(Dropped::Untranslated, 1);
+                    if let Some(since_last) = self.complaints.another(Instant::now()) {
+                        let bytes = payload.len();
+                        tracing::warn!(
+                            reason,
+                            channel,
+                            bytes,
+                            since_last,
+                            "no envelope can be made of a message of a foreign channel"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver_envelope(&self, source: Source, envelope: Envelope, stamp: Option<u64>) {
         let at = stamp.map_or_else(unix_ms, |stamp| stamp / 1000);
         let publication = Publication {
             stamp,

@@ -292,7 +292,7 @@ impl Shared {
                 lost.rooms.insert(room.clone());
             }
             // An envelope for whatever rooms, or too many rooms to name.
-            Channel::Room(_) | Channel::Publish => lost.everywhere = true,
+            Channel::Room(_) | Channel::Publish | Channel::Foreign(_) => lost.everywhere = true,
             Channel::Nodes | Channel::Node(_) => {}
         }
     }

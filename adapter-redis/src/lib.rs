@@ -14,6 +14,7 @@
 //! | `cluster.rs`, `publish.rs`, `ask.rs`, `inbound.rs`, `outbox.rs`, `heartbeat.rs`, `members.rs`, `requests.rs`, `reach.rs` | a node among its peers |
 //! | `relay.rs` | events of clients for others, and what ends by itself |
 //! | `ingest.rs` | from the stream of backends into rooms |
+//! | `foreign.rs` | from channels of others into rooms |
 //! | `metrics.rs` | every metric |
 
 mod args;
@@ -24,6 +25,7 @@ mod census;
 mod channel;
 mod cluster;
 mod envelope;
+mod foreign;
 mod heartbeat;
 mod inbound;
 mod ingest;
@@ -56,6 +58,7 @@ pub use census::{Census, ClusterCensus};
 pub use channel::Channel;
 pub use cluster::{Cluster, ClusterConfig, PublishError, Published, Requested};
 pub use envelope::{Envelope, EnvelopeError, Limits, MAX_ROOMS};
+pub use foreign::{Translate, Untranslated};
 pub use heartbeat::NodeInfo;
 pub use ingest::Ingest;
 pub use intake::{Arrival, Arrivals};

@@ -41,6 +41,9 @@ pub enum Source {
     Function,
     /// [`Cluster::relay`](crate::Cluster::relay): a client of this node, and what ends by itself.
     Relay,
+    /// A channel of [`RedisConfig::channels`](crate::RedisConfig::channels). Every node counts each of these
+    /// publications.
+    Foreign,
 }
 
 /// What became of a publication.
@@ -99,6 +102,8 @@ pub(crate) enum Dropped {
     RelayUnsent,
     /// That a relay ends by itself, because too many have to.
     RelayEndingsFull,
+    /// A message of a foreign channel that no envelope could be made of.
+    Untranslated,
 }
 
 impl Metrics {
@@ -198,12 +203,13 @@ impl std::fmt::Debug for Metrics {
 
 impl Source {
     // In the order of the enum: the position is the index of the handle.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Api,
         Self::Channel,
         Self::Stream,
         Self::Function,
         Self::Relay,
+        Self::Foreign,
     ];
 
     fn label(self) -> &'static str {
@@ -213,6 +219,7 @@ impl Source {
             Self::Stream => "stream",
             Self::Function => "function",
             Self::Relay => "relay",
+            Self::Foreign => "ingest",
         }
     }
 }
@@ -244,7 +251,7 @@ impl Outcome {
 }
 
 impl Dropped {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::BusLag,
         Self::BusQueueFull,
         Self::BusQueueClosed,
@@ -261,6 +268,7 @@ impl Dropped {
         Self::RelayQueueFull,
         Self::RelayUnsent,
         Self::RelayEndingsFull,
+        Self::Untranslated,
     ];
 
     fn label(self) -> &'static str {
@@ -281,6 +289,7 @@ impl Dropped {
             Self::RelayQueueFull => "relay_queue_full",
             Self::RelayUnsent => "relay_unsent",
             Self::RelayEndingsFull => "relay_endings_full",
+            Self::Untranslated => "untranslated",
         }
     }
 }
@@ -302,7 +311,7 @@ fn describe() {
     describe_counter!(
         PUBLISH,
         "Publications by source and outcome, counted on the node that took them. A publication on the channel for \
-         backends is counted by every node, and one by the function by every node that is \
+         backends or on a foreign one (ingest) is counted by every node, and one by the function by every node that is \
          subscribed to its room: reached when this node had a socket for it, uncounted when it had none. So are relays, \
          by the node of their client; an end that comes by itself is one, of each node that did not wait for another."
     );
@@ -332,7 +341,8 @@ fn describe() {
         LAG,
         Unit::Seconds,
         "From a peer's accepting a publication to its receipt here, by the clocks of both; less than zero counts as \
-         zero. Not measured: this node's own publications, and envelopes on the channel for backends, which bear no time."
+         zero. Not measured: this node's own publications, and what comes by the channel for backends or a foreign one, which \
+         bears no time."
     );
 }
 

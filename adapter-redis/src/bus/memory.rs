@@ -88,6 +88,13 @@ impl MemoryHub {
         }
     }
 
+    /// Publishes a message to a foreign channel, to which every member listens whatever its name is. Answers with how many
+    /// those are. Nothing of the faults of tests happens to it.
+    pub fn publish_foreign(&self, channel: &str, payload: impl Into<Bytes>) -> u64 {
+        self.hub
+            .deliver(&Channel::Foreign(channel.into()), &payload.into())
+    }
+
     /// Connects a node. A member that joined with the same id before gets nothing any more.
     #[must_use]
     pub fn join(&self, id: &NodeId) -> (MemoryBus, Arrivals) {
@@ -238,7 +245,7 @@ impl Member {
     fn listens(&self, id: &NodeId, channel: &Channel) -> bool {
         *self.state.borrow() == BusState::Connected
             && match channel {
-                Channel::Publish | Channel::Nodes => true,
+                Channel::Publish | Channel::Nodes | Channel::Foreign(_) => true,
                 Channel::Node(to) => to == id,
                 Channel::Room(room) => self.interests.is_live(room.as_str()),
             }

@@ -57,7 +57,7 @@ const IN_FLIGHT: usize = 8192;
 /// The user of Redis needs channels and keys below the prefix, `&roomcast:* ~roomcast:*`, and the commands `+hello
 /// +subscribe +ssubscribe +sunsubscribe +publish +spublish +fcall +time +get +set`. To load the function also `+fcall_ro
 /// +function|load +watch +unwatch +multi +exec`; without these another node has to load it, or `+script|load +evalsha`
-/// stand in for it. For the stream of envelopes ([`Ingest`](crate::Ingest)): `+xgroup|create +xreadgroup +xack +xdel +xadd
+/// stand in for it. For each of [`RedisConfig::channels`] its name, `&name`. For the stream of envelopes ([`Ingest`](crate::Ingest)): `+xgroup|create +xreadgroup +xack +xdel +xadd
 /// +pexpire`. `SELECT` for another database than 0.
 ///
 /// Dropping it ends the link at once.

@@ -44,6 +44,14 @@ impl World {
         })
     }
 
+    /// A channel of somebody else, which every member listens to.
+    fn foreign(&self) -> Channel {
+        match self {
+            Self::Memory(_) => Channel::Foreign("crm.events".into()),
+            Self::Redis { prefix, .. } => Channel::Foreign(format!("crm.{prefix}").into()),
+        }
+    }
+
     async fn join(&self) -> Member {
         let id = NodeId::random();
         let (bus, arrivals): (Arc<dyn Bus>, _) = match self {
@@ -55,6 +63,7 @@ impl World {
                 let config = RedisConfig {
                     prefix: prefix.clone(),
                     unsubscribe_delay: Duration::from_millis(50),
+                    channels: vec!["crm {x}".to_owned(), self.foreign().name(prefix)],
                     ..RedisConfig::new(url)
                 };
                 let (bus, arrivals) = RedisBus::start(config, &id, Metrics::noop()).unwrap();
@@ -116,6 +125,16 @@ async fn everybody_gets_what_is_for_all(world: World) {
         assert_eq!(one.publish(&channel, "hello").await, 3);
         for member in [&mut one, &mut two, &mut three] {
             member.expect(channel.clone(), "hello").await;
+        }
+    }
+}
+
+async fn everybody_gets_what_others_say_on_their_channels(world: World) {
+    let (mut one, mut two) = (world.join().await, world.join().await);
+    for payload in ["{\"any\": shape", "", "roomcast:publish"] {
+        assert_eq!(one.publish(&world.foreign(), payload).await, 2);
+        for member in [&mut one, &mut two] {
+            member.expect(world.foreign(), payload).await;
         }
     }
 }
@@ -384,6 +403,7 @@ macro_rules! contract {
 
 contract!(
     everybody_gets_what_is_for_all,
+    everybody_gets_what_others_say_on_their_channels,
     only_one_gets_what_is_for_one,
     nobody_is_counted_where_nobody_listens,
     order_is_kept,

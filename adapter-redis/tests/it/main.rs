@@ -11,6 +11,7 @@
 mod bus_contract;
 mod cluster;
 mod faults;
+mod foreign;
 mod function;
 mod ingest;
 mod interest;

@@ -1,9 +1,13 @@
 //! Where Redis is, and how patient we are with it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use fred::types::config::{Config, ServerConfig};
+
+use crate::channel::Channel;
+use crate::room::MAX_NAME_BYTES;
 
 /// How to reach Redis.
 ///
@@ -32,6 +36,10 @@ pub struct RedisConfig {
     /// For how long a room's subscription is kept after its last socket left (default 5 s), so that sockets that come
     /// and go do not reach Redis.
     pub unsubscribe_delay: Duration,
+    /// Plain channels of others to listen to (default none), at most 64: whole names without the prefix. What is published
+    /// there is for [`ClusterConfig::translator`](crate::ClusterConfig::translator). Where Redis refuses one of them, there
+    /// is no link. The user of Redis needs the right to each of them, `&name`.
+    pub channels: Vec<String>,
 }
 
 /// What is wrong with a [`RedisConfig`].
@@ -57,7 +65,21 @@ pub enum RedisConfigError {
     /// The pauses between two attempts are the wrong way round.
     #[error("`reconnect_max` must not be less than `reconnect_min`")]
     Reconnect,
+    /// More than 64 channels of others.
+    #[error("`channels` names {0} channels; the limit is {MAX_CHANNELS}")]
+    TooManyChannels(usize),
+    /// A channel of others has a name that cannot be one. Of a long name the beginning is quoted.
+    #[error("`channels`: {name:?} {why}")]
+    Channel {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
+
+/// The most channels of others.
+const MAX_CHANNELS: usize = 64;
 
 /// The longest prefix, in bytes.
 const MAX_PREFIX: usize = 128;
@@ -75,6 +97,7 @@ impl RedisConfig {
             reconnect_max: Duration::from_secs(1),
             queue: 65_536,
             unsubscribe_delay: Duration::from_secs(5),
+            channels: Vec::new(),
         }
     }
 
@@ -103,6 +126,30 @@ impl RedisConfig {
         }
         if self.reconnect_max < self.reconnect_min {
             return Err(RedisConfigError::Reconnect);
+        }
+        self.check_channels()
+    }
+
+    fn check_channels(&self) -> Result<(), RedisConfigError> {
+        const QUOTED_CHARS: usize = 64;
+        if self.channels.len() > MAX_CHANNELS {
+            return Err(RedisConfigError::TooManyChannels(self.channels.len()));
+        }
+        let mut seen = HashSet::new();
+        for name in &self.channels {
+            let why = if name.is_empty() || name.len() > MAX_NAME_BYTES {
+                "is no name of a channel: it needs 1 to 256 bytes"
+            } else if name.contains(char::is_control) {
+                "holds a control character: remove it"
+            } else if Channel::is_reserved(&self.prefix, name) {
+                "begins with our own prefix: name a channel of somebody else, or change the prefix"
+            } else if !seen.insert(name) {
+                "is there twice: keep one"
+            } else {
+                continue;
+            };
+            let name = name.chars().take(QUOTED_CHARS).collect();
+            return Err(RedisConfigError::Channel { name, why });
         }
         Ok(())
     }
@@ -145,6 +192,7 @@ impl fmt::Debug for RedisConfig {
             .field("reconnect_max", &self.reconnect_max)
             .field("queue", &self.queue)
             .field("unsubscribe_delay", &self.unsubscribe_delay)
+            .field("channels", &self.channels)
             .finish_non_exhaustive()
     }
 }
@@ -227,5 +275,39 @@ mod tests {
             with(|c| c.reconnect_max = Duration::from_millis(1)),
             RedisConfigError::Reconnect
         );
+    }
+
+    #[test]
+    fn channels_of_others() {
+        let with = |channels: Vec<String>| {
+            let config = RedisConfig {
+                channels,
+                ..RedisConfig::new("redis://host")
+            };
+            config.validate().map_err(|error| error.to_string())
+        };
+        let good = [
+            "crm.events",
+            "a b",
+            "{x}",
+            "roomcast",
+            "roomcastx:nodes",
+            &"x".repeat(256),
+        ];
+        assert_eq!(with(good.map(str::to_owned).to_vec()), Ok(()));
+        for (bad, why) in [
+            ("", "1 to 256 bytes"),
+            (&*"x".repeat(257), "1 to 256 bytes"),
+            ("a\nb", "control character"),
+            ("roomcast:publish", "our own prefix"),
+            ("roomcast:anything", "our own prefix"),
+            ("crm.events", "twice"),
+        ] {
+            let error = with(vec!["crm.events".into(), bad.into()]).unwrap_err();
+            assert!(error.contains(why) && error.len() < 200, "{error}");
+        }
+        let many = |count: u8| (0..count).map(|number| format!("channel {number}")).collect();
+        assert_eq!(with(many(64)), Ok(()));
+        assert!(with(many(65)).unwrap_err().contains("65 channels"));
     }
 }

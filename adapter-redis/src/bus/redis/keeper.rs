@@ -111,6 +111,13 @@ impl Keeper {
                 ?pause,
                 "still no link to Redis"
             );
+        } else if failure.refused {
+            tracing::error!(
+                redis = self.address,
+                why = failure.why,
+                "Redis refuses the link; trying again until somebody mends it there"
+            );
+            self.said = Some(failure.why.clone());
         } else {
             tracing::warn!(
                 redis = self.address,

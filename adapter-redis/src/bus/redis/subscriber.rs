@@ -61,6 +61,8 @@ enum Purpose {
     Own,
     /// Its own sharded channel.
     OwnShard,
+    /// The channel of others at this place of the configuration.
+    Foreign(usize),
     Join,
     Refresh,
     Leave,
@@ -73,6 +75,8 @@ struct OwnChannels {
     own: Arc<str>,
     /// For probes alone: whether sharded messages come back too. No room has this name.
     shard: Arc<str>,
+    /// Those of others, in the order of the configuration.
+    foreign: Arc<[Arc<str>]>,
 }
 
 /// Connects, and does nothing until both halves run.
@@ -93,6 +97,12 @@ pub(super) async fn subscriber(shared: &Shared) -> Result<(Receiving, Asking, Ar
         nodes: Channel::Nodes.name(prefix).into(),
         own: Channel::Node(shared.id.clone()).name(prefix).into(),
         shard: shard(shared).into(),
+        foreign: shared
+            .config
+            .channels
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect(),
     };
     let receiving = Receiving {
         reading,
@@ -186,7 +196,7 @@ impl Command {
     /// Whether this confirms the next name of the command; and whether that was the last.
     fn confirm(&mut self, kind: Kind, room: Option<&str>) -> Option<(Purpose, bool)> {
         let wanted = match self.purpose {
-            Purpose::Own => Kind::Subscribe,
+            Purpose::Own | Purpose::Foreign(_) => Kind::Subscribe,
             Purpose::OwnShard | Purpose::Join | Purpose::Refresh => Kind::Ssubscribe,
             Purpose::Leave => Kind::Sunsubscribe,
         };
@@ -246,6 +256,12 @@ mod tests {
         assert_eq!(own.confirm(Kind::Subscribe, None), Some((Purpose::Own, false)));
         assert_eq!(own.confirm(Kind::Subscribe, None), Some((Purpose::Own, true)));
         assert_eq!(own.confirm(Kind::Subscribe, None), None);
+        let mut foreign = command(Purpose::Foreign(0), &[], 1);
+        assert_eq!(foreign.confirm(Kind::Ssubscribe, None), None);
+        assert_eq!(
+            foreign.confirm(Kind::Subscribe, None),
+            Some((Purpose::Foreign(0), true))
+        );
         let mut shard = command(Purpose::OwnShard, &[], 1);
         assert_eq!(
             shard.confirm(Kind::Ssubscribe, None),

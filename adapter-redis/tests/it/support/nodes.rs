@@ -236,15 +236,32 @@ impl TestNode {
         recorded: Recorded,
         keys: SecretKeys,
     ) -> Self {
-        let sockets = Arc::new(FakeSockets::default());
-        sockets.interests.set(bus.interests().clone()).unwrap();
         let config = ClusterConfig {
+            keys,
+            ..Self::config()
+        };
+        Self::with_config(id, bus, arrivals, recorded, config)
+    }
+
+    /// What nodes of tests are told.
+    pub(crate) fn config() -> ClusterConfig {
+        ClusterConfig {
             limits: Limits {
                 max_event_bytes: 10_000,
             },
-            keys,
             ..ClusterConfig::default()
-        };
+        }
+    }
+
+    pub(crate) fn with_config(
+        id: NodeId,
+        bus: Arc<dyn Bus>,
+        arrivals: Arrivals,
+        recorded: Recorded,
+        config: ClusterConfig,
+    ) -> Self {
+        let sockets = Arc::new(FakeSockets::default());
+        sockets.interests.set(bus.interests().clone()).unwrap();
         let (frozen, thawed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let local = Arc::clone(&sockets) as Arc<dyn LocalSockets>;
         let cluster = Cluster::new(id.clone(), bus, local, config, recorded.metrics());

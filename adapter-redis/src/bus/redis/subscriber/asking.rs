@@ -63,12 +63,18 @@ impl Asking {
             nodes,
             own,
             shard,
+            foreign,
         } = &self.channels;
         let parts = ["SUBSCRIBE", publish, nodes, own].map(str::as_bytes);
         resp::encode(out, parts.into_iter());
         self.expect(Purpose::Own, Vec::new(), parts.len() - 1);
         resp::encode(out, ["SSUBSCRIBE", shard].map(str::as_bytes).into_iter());
         self.expect(Purpose::OwnShard, Vec::new(), 1);
+        // One by one: a refusal does not say of which channel.
+        for (place, name) in foreign.iter().enumerate() {
+            resp::encode(out, ["SUBSCRIBE", name].map(str::as_bytes).into_iter());
+            self.expect(Purpose::Foreign(place), Vec::new(), 1);
+        }
     }
 
     /// Writes what there is to ask, and says when there will be something to leave.

@@ -84,6 +84,8 @@ impl Receiving {
             Channel::Publish
         } else if name == &*self.channels.shard {
             return self.probe(shared, &payload);
+        } else if let Some(name) = self.channels.foreign.iter().find(|foreign| name == &***foreign) {
+            Channel::Foreign(Arc::clone(name))
         } else {
             return shared.metrics.dropped(Dropped::FrameMalformed, 1);
         };
@@ -156,6 +158,12 @@ impl Receiving {
         let Some(command) = asked.commands.pop_front() else {
             return Err(Failure::answer(error));
         };
+        if let Purpose::Foreign(place) = command.purpose {
+            let name = self.channels.foreign.get(place).map_or("", |name| name);
+            let Failure { refused, why } = Failure::answer(error);
+            let why = format!("the channel {name:?} of `channels` cannot be subscribed to: {why}");
+            return Err(Failure { refused, why });
+        }
         // What is not about rights is no matter of single rooms, and may pass: a new link asks for all of them again.
         if command.purpose != Purpose::Join || !error.starts_with("NOPERM") {
             return Err(Failure::answer(error));
