@@ -83,6 +83,9 @@ pub struct SocketInfo {
     /// Its tenant, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// When it was let in, in milliseconds since 1970 by the clock of its node. Nodes of earlier versions do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_at_ms: Option<u64>,
     /// The rooms that it is in, sorted.
     pub rooms: Vec<String>,
 }

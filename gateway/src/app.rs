@@ -27,7 +27,9 @@ use crate::{
     engine::{self, Connections, Listener, Peer, Sockets, WRITE_DEADLINE},
     http,
     joining::{self, Joins},
+    limits::{self, CurrentLimits, Entrance, Users},
     metrics::Metrics,
+    session::Common,
     sessions::Sessions,
 };
 
@@ -78,6 +80,7 @@ pub struct App {
     local: Arc<dyn LocalSockets>,
     arrivals: Arrivals,
     joins: Joins,
+    users: Users,
     redis: Option<Arc<RedisBus>>,
     ingest: Option<Ingest>,
     connections: Connections,
@@ -116,21 +119,23 @@ impl App {
 
         let sockets = Sockets::default();
         let (joining, joins) = joining::channel();
+        let max_event_bytes = config.limits.max_event_bytes;
+        let current = CurrentLimits::new(config.limits);
+        let (user_checks, users) = limits::channel(&current, &metrics);
         let verifier = Verifier::new(config.auth);
-        let sessions = Arc::new(Sessions::new(
-            verifier,
-            Arc::new(config.policy),
-            sockets.clone(),
-            interests.clone(),
+        let common = Common {
+            policy: Arc::new(config.policy),
+            sockets: sockets.clone(),
+            doors: Box::new(interests.clone()),
             joining,
-            metrics.clone(),
-        ));
+            metrics: metrics.clone(),
+            limits: current.clone(),
+        };
+        let sessions = Arc::new(Sessions::new(verifier, common, user_checks));
         let population = sessions.population().clone();
         let delivery = Delivery::new(sockets.clone(), population.clone(), interests, metrics.clone());
         let local: Arc<dyn LocalSockets> = Arc::new(delivery);
-        let limits = Limits {
-            max_event_bytes: config.node.max_event_bytes,
-        };
+        let limits = Limits { max_event_bytes };
         let cluster_config = ClusterConfig {
             limits,
             keys: config.cluster.keys,
@@ -145,7 +150,16 @@ impl App {
         let readiness = Arc::new(Readiness::new(config.admin.ready_grace));
         let engine = engine::routes(&config.engine, sessions, &sockets);
         let path = &config.engine.path;
-        let public_routes = http::router(engine, path, &config.http, &drain, &metrics, extras.pages);
+        let entrance = Entrance::new(current, metrics.clone());
+        let public_routes = http::router(
+            engine,
+            path,
+            &config.http,
+            &drain,
+            entrance,
+            &metrics,
+            extras.pages,
+        );
         let api = Api {
             cluster: cluster.clone(),
             limits,
@@ -168,6 +182,7 @@ impl App {
             local,
             arrivals,
             joins,
+            users,
             redis,
             ingest,
             connections: Connections::default(),
@@ -205,6 +220,7 @@ impl App {
             cluster,
             arrivals,
             joins,
+            users,
             redis,
             ingest,
             connections,
@@ -242,6 +258,11 @@ impl App {
         parts.spawn(async move {
             joins.run().await;
             "the rooms that are being entered".to_owned()
+        });
+        let counting = cluster.clone();
+        parts.spawn(async move {
+            users.run(counting).await;
+            "the limit of a user's sockets".to_owned()
         });
         parts.spawn(watch_bus(cluster.clone(), self.readiness));
         parts.spawn(keep_up(self.metrics.clone()));

@@ -15,7 +15,7 @@ pub use doc::markdown;
 pub use node::NodeConfig;
 
 use crate::{
-    admin, api, auth, engine, http,
+    admin, api, auth, engine, http, limits,
     policy::{BUILTIN, Policy, WHATSAPP_CRM},
     settings::{Env, Key, Layers, Problems, Reader},
     telemetry,
@@ -24,7 +24,7 @@ use crate::{
 /// Everything a node is told before it starts.
 #[derive(Debug)]
 pub struct Config {
-    /// Listener, limits, and how to stop.
+    /// Listener, and how to stop.
     pub node: NodeConfig,
     /// Redis, and the other nodes.
     pub cluster: ClusterConfig,
@@ -34,6 +34,8 @@ pub struct Config {
     pub engine: engine::Config,
     /// Browsers' origins.
     pub http: http::Config,
+    /// What one client, address or user may take.
+    pub limits: limits::Limits,
     /// The operations listener and its keys.
     pub admin: admin::Config,
     /// Logs.
@@ -46,6 +48,7 @@ pub struct Config {
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     [
         node::KEYS,
+        limits::KEYS,
         cluster::KEYS,
         auth::KEYS,
         http::KEYS,
@@ -75,7 +78,8 @@ impl Config {
         let node = NodeConfig::read(&mut reader);
         let cluster = ClusterConfig::read(&mut reader);
         let auth = auth::Config::read(&mut reader);
-        let engine = engine_config(&mut reader);
+        let limits = limits::Limits::read(&mut reader);
+        let engine = engine_config(&mut reader, limits.max_event_bytes);
         let http = http::Config::read(&mut reader);
         let admin = admin::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
@@ -87,6 +91,7 @@ impl Config {
                 auth,
                 engine,
                 http,
+                limits,
                 admin,
                 telemetry,
                 policy,
@@ -121,8 +126,18 @@ fn policy(reader: &mut Reader) -> Option<Policy> {
     }
 }
 
+/// A message that the engine still takes: above the limit of an event, so that one that is too long gets an answer, and
+/// long enough for a token.
+fn max_payload(max_event_bytes: usize) -> usize {
+    const LEAST: usize = 128 << 10;
+    match max_event_bytes {
+        0 => 0,
+        bytes => bytes.saturating_mul(2).max(LEAST),
+    }
+}
+
 /// The engine knows nothing of the gateway, so its configuration is translated here.
-fn engine_config(reader: &mut Reader) -> engine::Config {
+fn engine_config(reader: &mut Reader, max_event_bytes: usize) -> engine::Config {
     let transports = reader.list(engine::TRANSPORTS);
     let mut config = engine::Config {
         ping_interval: reader.duration(engine::PING_INTERVAL),
@@ -130,7 +145,7 @@ fn engine_config(reader: &mut Reader) -> engine::Config {
         path: reader.string(engine::PATH),
         websocket: transports.iter().any(|t| t == "websocket"),
         polling: transports.iter().any(|t| t == "polling"),
-        max_payload: reader.size(node::MAX_EVENT_BYTES),
+        max_payload: max_payload(max_event_bytes),
     };
     if let Some(other) = transports
         .iter()

@@ -1,11 +1,11 @@
 //! The public listener: the Socket.IO endpoint, `/healthz` for load balancers, nothing else.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -18,6 +18,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
     drain::Drain,
+    engine::Peer,
+    limits::{Entrance, Turned},
     metrics::{self, Metrics},
     settings::{Key, Kind, Reader},
 };
@@ -73,6 +75,7 @@ struct Gate {
     path: String,
     config: Config,
     drain: Drain,
+    entrance: Entrance,
     metrics: Metrics,
 }
 
@@ -82,6 +85,7 @@ pub fn router(
     path: &str,
     config: &Config,
     drain: &Drain,
+    entrance: Entrance,
     metrics: &Metrics,
     pages: Router,
 ) -> Router {
@@ -89,6 +93,7 @@ pub fn router(
         path: path.to_owned(),
         config: config.clone(),
         drain: drain.clone(),
+        entrance,
         metrics: metrics.clone(),
     });
     let health = drain.clone();
@@ -146,16 +151,34 @@ async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) 
         gate.metrics.handshake(metrics::ORIGIN);
         return forbidden();
     }
-    let begins =
-        !crate::query::pairs(request.uri().query().unwrap_or_default()).any(|(name, _)| name == "sid");
-    if begins && request.method() != Method::OPTIONS {
+    if begins_session(&request) {
         if gate.drain.has_begun() {
             gate.metrics.handshake(metrics::DRAINING);
             return unavailable();
         }
+        // Without a peer nobody is served by the listener: a test of the routes alone.
+        if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<Peer>>() {
+            match gate
+                .entrance
+                .admit(peer.address(), request.headers(), Instant::now())
+            {
+                // The engine keeps it for as long as the session lives.
+                Ok(seat) => drop(request.extensions_mut().insert(seat)),
+                Err(turned) => {
+                    gate.metrics.handshake(metrics::LIMITED);
+                    return turned_away(turned);
+                }
+            }
+        }
         slim(&mut request);
     }
     next.run(request).await
+}
+
+/// Whether the engine would begin a session: it looks for `sid=` in the text of the query, without decoding it.
+fn begins_session(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    request.method() != Method::OPTIONS && !query.split('&').any(|pair| pair.starts_with("sid="))
 }
 
 fn is_origin_allowed(config: &Config, headers: &HeaderMap) -> bool {
@@ -203,6 +226,19 @@ fn forbidden() -> Response {
         StatusCode::FORBIDDEN,
         [(CONTENT_TYPE, "application/json")],
         r#"{"code":4,"message":"Forbidden"}"#,
+    )
+        .into_response()
+}
+
+/// A refusal because of a limit. Clients come back by themselves.
+fn turned_away(turned: Turned) -> Response {
+    (
+        turned.status(),
+        [
+            (RETRY_AFTER, HeaderValue::from(turned.retry_after())),
+            (CONNECTION, HeaderValue::from_static("close")),
+        ],
+        turned.limit.as_str(),
     )
         .into_response()
 }

@@ -15,6 +15,7 @@
 //! | `population` | who is connected: users to sockets and back |
 //! | `joining` | clients that wait for a room to be opened |
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
+//! | `limits` | what one client, address or user may take of a node |
 //! | `refusal` | everything a client can be refused with |
 //! | `drain` | stopping |
 //! | `dev` | `serve --dev`: the first minute |
@@ -35,6 +36,7 @@ pub mod drain;
 pub mod engine;
 pub mod http;
 pub mod joining;
+pub mod limits;
 pub mod metrics;
 pub mod policy;
 pub mod population;

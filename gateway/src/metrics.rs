@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{engine::CloseReason, refusal::Refusal};
+use crate::{engine::CloseReason, limits::Limit, refusal::Refusal};
 
 /// Seconds; from a hash in memory to a slow identity provider, and from a local publish to a bad day of Redis.
 const SECONDS: &[f64] = &[
@@ -25,6 +25,7 @@ pub struct Metrics {
     handshakes: HashMap<&'static str, Counter>,
     disconnects: HashMap<CloseReason, Counter>,
     dropped: HashMap<Dropped, Counter>,
+    limited: HashMap<Limit, Counter>,
     /// Duration of a CONNECT, from its packet to the decision.
     pub handshake_duration: Histogram,
     /// Events that clients sent.
@@ -64,10 +65,14 @@ pub enum Dropped {
     EventQueueFull,
     /// A client's wish to enter a room, when too many clients wait for rooms.
     JoiningQueueFull,
+    /// The look at a user's sockets on the other nodes, when too many users wait for theirs.
+    UserCheckQueueFull,
+    /// The share of an address in new sessions, when too many addresses are known.
+    AddressTableFull,
 }
 
 impl Dropped {
-    const ALL: [Dropped; 8] = [
+    const ALL: [Dropped; 10] = [
         Dropped::UnknownEvent,
         Dropped::MalformedEvent,
         Dropped::ReplyFailed,
@@ -76,6 +81,8 @@ impl Dropped {
         Dropped::UnknownNamespace,
         Dropped::EventQueueFull,
         Dropped::JoiningQueueFull,
+        Dropped::UserCheckQueueFull,
+        Dropped::AddressTableFull,
     ];
 
     fn as_str(self) -> &'static str {
@@ -88,6 +95,8 @@ impl Dropped {
             Dropped::UnknownNamespace => "unknown_namespace",
             Dropped::EventQueueFull => "event_queue_full",
             Dropped::JoiningQueueFull => "joining_queue_full",
+            Dropped::UserCheckQueueFull => "user_check_queue_full",
+            Dropped::AddressTableFull => "address_table_full",
         }
     }
 }
@@ -98,6 +107,8 @@ const ACCEPTED: &str = "accepted";
 pub const DRAINING: &str = "draining";
 /// Refused at the HTTP level because of the browser's origin.
 pub const ORIGIN: &str = "origin";
+/// Refused at the HTTP level because of a limit; `roomcast_limited_total` says which.
+pub const LIMITED: &str = "limited";
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -121,7 +132,7 @@ impl Metrics {
     fn register(handle: PrometheusHandle) -> Metrics {
         describe();
         gauge!("roomcast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        let outcomes = [ACCEPTED, DRAINING, ORIGIN]
+        let outcomes = [ACCEPTED, DRAINING, ORIGIN, LIMITED]
             .into_iter()
             .chain(Refusal::ALL.into_iter().map(Refusal::code));
         Metrics {
@@ -137,6 +148,9 @@ impl Metrics {
                 .into(),
             dropped: Dropped::ALL
                 .map(|r| (r, counter!("roomcast_dropped_total", "reason" => r.as_str())))
+                .into(),
+            limited: Limit::ALL
+                .map(|l| (l, counter!("roomcast_limited_total", "limit" => l.as_str())))
                 .into(),
             handshake_duration: histogram!("roomcast_handshake_duration_seconds"),
             events_in: counter!("roomcast_events_in_total"),
@@ -178,6 +192,13 @@ impl Metrics {
     pub fn dropped(&self, reason: Dropped, count: usize) {
         if let Some(counter) = self.dropped.get(&reason) {
             counter.increment(count as u64);
+        }
+    }
+
+    /// Counts what a limit turned away, refused or ended.
+    pub fn limited(&self, limit: Limit) {
+        if let Some(counter) = self.limited.get(&limit) {
+            counter.increment(1);
         }
     }
 
@@ -241,6 +262,10 @@ fn describe() {
     describe_counter!(
         "roomcast_gaps_total",
         "Gaps after which events may be missing: in all rooms at once, or in single rooms with sockets here."
+    );
+    describe_counter!(
+        "roomcast_limited_total",
+        "Sessions turned away, sockets sent away or refused, and events refused, by the limit that was hit."
     );
     // roomcast_dropped_total is described by adapter-redis, which counts most of its reasons.
     describe_gauge!("roomcast_draining", "1 while this node is being stopped.");

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::{engine::SocketId, policy::Identity};
@@ -17,10 +18,16 @@ pub struct Population {
 struct Index {
     connected: usize,
     users: HashMap<Arc<str>, Several>,
-    sockets: HashMap<SocketId, Arc<Identity>>,
+    sockets: HashMap<SocketId, Known>,
 }
 
-/// Most users have one socket, and that costs no allocation.
+#[derive(Debug)]
+struct Known {
+    identity: Arc<Identity>,
+    since_ms: u64,
+}
+
+/// In the order of their admission. Most users have one socket, and that costs no allocation.
 #[derive(Debug)]
 enum Several {
     One(SocketId),
@@ -51,7 +58,7 @@ impl Population {
         self.index().users.keys().cloned().collect()
     }
 
-    /// The sockets of a user.
+    /// The sockets of a user, in the order in which they were admitted.
     pub fn sockets_of(&self, user: &str) -> Vec<SocketId> {
         self.index()
             .users
@@ -61,12 +68,47 @@ impl Population {
 
     /// Whose a socket is.
     pub fn identity(&self, socket: SocketId) -> Option<Arc<Identity>> {
-        self.index().sockets.get(&socket).cloned()
+        self.index()
+            .sockets
+            .get(&socket)
+            .map(|known| known.identity.clone())
+    }
+
+    /// When a socket was admitted, in milliseconds since 1970.
+    pub fn connected_at_ms(&self, socket: SocketId) -> Option<u64> {
+        self.index().sockets.get(&socket).map(|known| known.since_ms)
     }
 
     /// Counts a session.
-    pub(crate) fn admit(self: &Arc<Self>, socket: SocketId, mut identity: Identity) -> Admission {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        socket: SocketId,
+        identity: Identity,
+        now: SystemTime,
+    ) -> Admission {
+        self.count(&mut self.index(), socket, identity, now)
+    }
+
+    /// As [`Population::admit`]; `None` when the user has `most` sockets already.
+    pub(crate) fn admit_up_to(
+        self: &Arc<Self>,
+        most: usize,
+        socket: SocketId,
+        identity: Identity,
+        now: SystemTime,
+    ) -> Option<Admission> {
         let mut index = self.index();
+        let count = index.users.get(&identity.user).map_or(0, |s| s.as_slice().len());
+        (count < most).then(|| self.count(&mut index, socket, identity, now))
+    }
+
+    fn count(
+        self: &Arc<Self>,
+        index: &mut Index,
+        socket: SocketId,
+        mut identity: Identity,
+        now: SystemTime,
+    ) -> Admission {
         // One text for each user, however many sockets there are.
         if let Some((user, _)) = index.users.get_key_value(&identity.user) {
             identity.user = user.clone();
@@ -78,7 +120,12 @@ impl Population {
             .entry(identity.user.clone())
             .and_modify(|sockets| sockets.add(socket))
             .or_insert(Several::One(socket));
-        index.sockets.insert(socket, identity.clone());
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let known = Known {
+            identity: identity.clone(),
+            since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        };
+        index.sockets.insert(socket, known);
         Admission {
             population: self.clone(),
             socket,
@@ -108,7 +155,7 @@ impl Drop for Admission {
         }
         // A client may come back under the same id before its old session is forgotten.
         let is_mine = index.sockets.get(&self.socket);
-        if is_mine.is_some_and(|identity| Arc::ptr_eq(identity, &self.identity)) {
+        if is_mine.is_some_and(|known| Arc::ptr_eq(&known.identity, &self.identity)) {
             index.sockets.remove(&self.socket);
         }
     }
@@ -135,7 +182,7 @@ impl Several {
             Several::One(only) => *only == socket,
             Several::More(sockets) => {
                 if let Some(place) = sockets.iter().position(|s| *s == socket) {
-                    sockets.swap_remove(place);
+                    sockets.remove(place);
                 }
                 if let [only] = sockets.as_slice() {
                     *self = Several::One(*only);
@@ -154,6 +201,10 @@ mod tests {
         format!("socket-{number:09}").parse().unwrap()
     }
 
+    fn at(ms: u8) -> SystemTime {
+        UNIX_EPOCH + std::time::Duration::from_millis(ms.into())
+    }
+
     fn identity(user: &str) -> Identity {
         Identity {
             user: user.into(),
@@ -165,7 +216,7 @@ mod tests {
     fn sockets_are_found_by_user_and_users_by_socket() {
         let population = Arc::new(Population::default());
         let mut admitted: Vec<Admission> = [(1, "ann"), (2, "bob"), (3, "ann"), (4, "ann")]
-            .map(|(number, user)| population.admit(socket(number), identity(user)))
+            .map(|(number, user)| population.admit(socket(number), identity(user), at(number)))
             .into();
         assert_eq!((population.connected(), population.user_count()), (4, 2));
         assert_eq!(population.sockets_of("ann"), [1, 3, 4].map(socket));
@@ -189,8 +240,8 @@ mod tests {
     #[test]
     fn a_socket_that_comes_back_before_it_is_forgotten_stays() {
         let population = Arc::new(Population::default());
-        let old = population.admit(socket(1), identity("ann"));
-        let new = population.admit(socket(1), identity("ann"));
+        let old = population.admit(socket(1), identity("ann"), at(1));
+        let new = population.admit(socket(1), identity("ann"), at(1));
         drop(old);
         assert_eq!(population.connected(), 1);
         assert_eq!(population.sockets_of("ann"), [socket(1)]);
@@ -198,5 +249,33 @@ mod tests {
         drop(new);
         assert_eq!(population.user_count(), 0);
         assert_eq!(population.identity(socket(1)), None);
+    }
+
+    #[test]
+    fn the_order_of_admission_is_kept() {
+        let population = Arc::new(Population::default());
+        let mut admitted: Vec<Admission> = (1..=4)
+            .map(|n| population.admit(socket(n), identity("ann"), at(9 - n)))
+            .collect();
+        admitted.remove(0);
+        assert_eq!(population.sockets_of("ann"), [2, 3, 4].map(socket));
+        admitted.push(population.admit(socket(1), identity("ann"), at(20)));
+        admitted.remove(1);
+        assert_eq!(population.sockets_of("ann"), [2, 4, 1].map(socket));
+        assert_eq!(population.connected_at_ms(socket(1)), Some(20));
+        assert_eq!(population.connected_at_ms(socket(3)), None);
+    }
+
+    #[test]
+    fn no_more_than_so_many_of_a_user() {
+        let population = Arc::new(Population::default());
+        let admit = |n, user| population.admit_up_to(2, socket(n), identity(user), at(n));
+        let first = admit(1, "ann").unwrap();
+        let _second = admit(2, "ann").unwrap();
+        assert!(admit(3, "ann").is_none());
+        let _other = admit(4, "bob").unwrap();
+        assert_eq!(population.connected(), 3);
+        drop(first);
+        assert!(admit(5, "ann").is_some());
     }
 }

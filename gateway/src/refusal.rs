@@ -28,6 +28,8 @@ pub enum Refusal {
     ClaimMissing,
     /// A room of the policy cannot be served: the bus refuses the subscription.
     ServerUnavailable,
+    /// The user has as many sockets as a user may have.
+    TooManyConnections,
     /// The policy says no.
     NotAllowed,
     /// The argument is missing, or cannot be part of a room's name.
@@ -40,11 +42,17 @@ pub enum Refusal {
     Busy,
     /// The room cannot be served: the bus refuses the subscription, or too many wait for one.
     RoomUnavailable,
+    /// This client sends too fast.
+    RateLimited,
+    /// The event is longer than an event may be.
+    EventTooLarge,
+    /// The client is in as many rooms as a client may be in.
+    TooManyRooms,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 16] = [
+    pub const ALL: [Refusal; 20] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -55,12 +63,16 @@ impl Refusal {
         Refusal::TokenAudience,
         Refusal::ClaimMissing,
         Refusal::ServerUnavailable,
+        Refusal::TooManyConnections,
         Refusal::NotAllowed,
         Refusal::BadArgument,
         Refusal::UnknownEvent,
         Refusal::BadData,
         Refusal::Busy,
         Refusal::RoomUnavailable,
+        Refusal::RateLimited,
+        Refusal::EventTooLarge,
+        Refusal::TooManyRooms,
     ];
 
     const fn row(self) -> (u16, &'static str, &'static str, bool) {
@@ -106,6 +118,12 @@ impl Refusal {
                 "the server cannot serve this room now, try again later",
                 true,
             ),
+            Refusal::TooManyConnections => (
+                1011,
+                "too_many_connections",
+                "the user has too many connections",
+                true,
+            ),
             // 2xxx: a request is refused in its ack, or by an event when no ack was asked for.
             Refusal::NotAllowed => (2001, "not_allowed", "not allowed", false),
             Refusal::BadArgument => (2002, "bad_argument", "the argument cannot name a room", false),
@@ -132,6 +150,19 @@ impl Refusal {
                 "unavailable",
                 "the room cannot be entered now, try again later",
                 true,
+            ),
+            Refusal::RateLimited => (
+                2007,
+                "rate_limited",
+                "too many events, send them more slowly",
+                true,
+            ),
+            Refusal::EventTooLarge => (2008, "event_too_large", "the event is too large", false),
+            Refusal::TooManyRooms => (
+                2009,
+                "too_many_rooms",
+                "too many rooms, leave one before entering another",
+                false,
             ),
         }
     }

@@ -1,19 +1,24 @@
 //! One client's life after it was admitted: events, rooms, the end. Knows neither bytes nor Redis.
 
+mod meter;
 mod waiting;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use adapter_redis::{Refused, RoomName};
 use serde_json::{Value, json};
 
-use self::waiting::Waiting;
+use self::{
+    meter::{Meter, Over},
+    waiting::Waiting,
+};
 use crate::{
     engine::{AckId, CloseReason, Event, Keep, Malformed, Member, Packet, SocketId, Sockets},
     joining::{Doors, Entry, Joining, Step},
+    limits::{CurrentLimits, Limit},
     metrics::{Dropped, Metrics},
     policy::{Answer, Identity, Policy, Reply, Rule},
     population::Admission,
@@ -37,6 +42,7 @@ pub(crate) struct Common {
     pub(crate) doors: Box<dyn Doors>,
     pub(crate) joining: Joining,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: CurrentLimits,
 }
 
 struct State {
@@ -44,6 +50,8 @@ struct State {
     admission: Option<Admission>,
     /// What came while a room is being entered. While it is there, nothing is handled but from there.
     waiting: Option<Box<Waiting>>,
+    /// What it has used of its limits.
+    meter: Meter,
 }
 
 impl Session {
@@ -62,6 +70,7 @@ impl Session {
             state: Mutex::new(State {
                 admission: Some(admission),
                 waiting: None,
+                meter: Meter::default(),
             }),
         }
     }
@@ -126,6 +135,30 @@ impl Session {
         }
     }
 
+    /// An event that is not looked at, because a limit says no.
+    fn exceeded(&self, over: Over, event: &Event<'_>, ack: Option<AckId>, tells: bool) {
+        let (limit, refusal) = (over.limit.as_str(), over.refusal);
+        self.common.metrics.limited(over.limit);
+        tracing::debug!(socket.id = %self.socket, limit, "over the limit");
+        let (code, message) = (refusal.code(), refusal.message());
+        match ack {
+            Some(ack) => {
+                let mut answer =
+                    json!({"ok": false, "code": code, "message": message, "retry": refusal.retry()});
+                if let (Some(wait), Some(answer)) = (over.wait, answer.as_object_mut()) {
+                    answer.insert("retryAfter".to_owned(), milliseconds(wait).into());
+                }
+                self.ack(ack, &answer);
+            }
+            None if tells => {
+                let event = shortened(event.name());
+                let notice = json!({"limit": limit, "event": event, "code": code, "message": message});
+                self.emit("limit:exceeded", &notice);
+            }
+            None => {}
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,6 +173,7 @@ impl Session {
         let (argument, claims) = (event.first(), self.claims());
         let decided = match rule {
             Rule::Subscribe(rule) => match rule.enter(&argument, &claims, &self.identity, now) {
+                Ok(room) if self.is_in_enough(&room) => Err(Refusal::TooManyRooms),
                 Ok(room) => match self.common.doors.enter(&room) {
                     Entry::Now(keep) => {
                         self.join(&room, keep);
@@ -166,6 +200,20 @@ impl Session {
         };
         self.tell(event.name(), ack, decided.as_ref().map_err(|refusal| *refusal));
         None
+    }
+
+    /// Whether it may enter no more rooms; one that it is in is no other.
+    fn is_in_enough(&self, room: &RoomName) -> bool {
+        let most = self.common.limits.get().max_rooms_per_socket as usize;
+        if most == 0 {
+            return false;
+        }
+        let rooms = self.common.sockets.rooms_of(self.socket);
+        let is_reached = rooms.len() >= most && !rooms.iter().any(|r| **r == *room.as_str());
+        if is_reached {
+            self.common.metrics.limited(Limit::MaxRoomsPerSocket);
+        }
+        is_reached
     }
 
     fn join(&self, room: &RoomName, keep: Keep) {
@@ -280,6 +328,14 @@ impl Member for Session {
         self.common.metrics.events_in.increment(1);
         // Held while the event is handled: two requests of one polling client must not pass one another.
         let mut state = self.state();
+        let size = event.name().len() + event.size();
+        let (limits, now) = (self.common.limits.get(), now());
+        if let Err(over) = state.meter.count(size, &limits, now) {
+            let tells = ack.is_none() && state.meter.tells(over.limit, now);
+            drop(state);
+            return self.exceeded(over, &event, ack, tells);
+        }
+        drop(limits);
         if let Some(waiting) = &mut state.waiting {
             let refused = waiting.push(event, ack);
             drop(state);
@@ -307,6 +363,8 @@ impl Member for Session {
     fn malformed(&self, _: Malformed) {
         self.common.metrics.events_in.increment(1);
         self.common.metrics.dropped(Dropped::MalformedEvent, 1);
+        // It is refused as it is; but it counts.
+        let _ = self.state().meter.count(0, &self.common.limits.get(), now());
     }
 
     fn gone(&self, reason: CloseReason) {
@@ -339,6 +397,22 @@ impl std::fmt::Debug for Common {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Common")
     }
+}
+
+/// The clock of the runtime, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Rounded up, so that who waits that long has waited long enough.
+fn milliseconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// An event's name for an answer: as long as names may be, and no longer.
+fn shortened(name: &str) -> &str {
+    const MOST: usize = 256;
+    name.get(..name.floor_char_boundary(MOST)).unwrap_or_default()
 }
 
 /// The text between the brackets of an argument list, and its attachments.

@@ -5,17 +5,18 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use adapter_redis::{Interests, RoomName};
+use adapter_redis::RoomName;
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 
 pub use crate::population::Population;
 use crate::{
     auth::{Claims, Places, Verifier},
-    engine::{Admitted, Application, Handshake, Keep, Sockets},
-    joining::{Entry, Joining},
-    metrics::Metrics,
-    policy::{Grants, Policy},
+    engine::{Admitted, Application, Handshake, Keep, SocketId},
+    joining::Entry,
+    limits::{Limit, Overflow, Seat, UserChecks},
+    policy::{Grants, Identity},
+    population::Admission,
     query,
     refusal::Refusal,
     session::{Common, Session},
@@ -27,29 +28,17 @@ pub struct Sessions {
     verifier: Verifier,
     common: Arc<Common>,
     population: Arc<Population>,
+    user_checks: UserChecks,
 }
 
 impl Sessions {
     /// Brings the parts together.
-    pub fn new(
-        verifier: Verifier,
-        policy: Arc<Policy>,
-        sockets: Sockets,
-        interests: Interests,
-        joining: Joining,
-        metrics: Metrics,
-    ) -> Sessions {
-        let common = Common {
-            policy,
-            sockets,
-            doors: Box::new(interests),
-            joining,
-            metrics,
-        };
+    pub(crate) fn new(verifier: Verifier, common: Common, user_checks: UserChecks) -> Sessions {
         Sessions {
             verifier,
             common: Arc::new(common),
             population: Arc::default(),
+            user_checks,
         }
     }
 
@@ -76,11 +65,11 @@ impl Sessions {
         // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
         let entered = grants.rooms.iter().map(|room| self.enter(room));
         let rooms = try_join_all(entered).await?;
-        let admission = self.population.admit(handshake.socket, grants.identity);
+        let admission = self.count(handshake.socket, grants.identity).await?;
         tracing::info!(
             socket.id = %handshake.socket,
             user = &*admission.identity().user,
-            peer = handshake.peer.map(tracing::field::display),
+            peer = peer(handshake),
             room.count = rooms.len(),
             "connected"
         );
@@ -89,6 +78,43 @@ impl Sessions {
             member: Arc::new(session),
             rooms,
         })
+    }
+
+    /// Counts a user's socket, and sends the oldest away where there are too many. Those of other nodes are looked at
+    /// afterwards: a client does not wait for other nodes.
+    async fn count(&self, socket: SocketId, identity: Identity) -> Result<Admission, Refusal> {
+        let (most, overflow) = {
+            let limits = self.common.limits.get();
+            (limits.max_connections_per_user as usize, limits.user_overflow)
+        };
+        let (population, now) = (&self.population, SystemTime::now());
+        if most == 0 {
+            return Ok(population.admit(socket, identity, now));
+        }
+        if overflow == Overflow::Refuse {
+            return population
+                .admit_up_to(most, socket, identity, now)
+                .ok_or_else(|| {
+                    self.common.metrics.limited(Limit::MaxConnectionsPerUser);
+                    Refusal::TooManyConnections
+                });
+        }
+        let admission = population.admit(socket, identity, now);
+        let user = &admission.identity().user;
+        let sockets = population.sockets_of(user);
+        let mut is_unfinished = false;
+        for oldest in sockets.iter().take(sockets.len().saturating_sub(most)) {
+            // One that is just being let in cannot be sent away yet, and one that is just going was.
+            let sockets = &self.common.sockets;
+            if !(sockets.is_known(*oldest) && sockets.disconnect(*oldest).await) {
+                is_unfinished = true;
+                continue;
+            }
+            self.common.metrics.limited(Limit::MaxConnectionsPerUser);
+            tracing::info!(socket.id = %oldest, user = &**user, "sent away: the user has too many sockets");
+        }
+        self.user_checks.ask_for(user, is_unfinished);
+        Ok(admission)
     }
 
     async fn enter(&self, room: &RoomName) -> Result<(Arc<str>, Keep), Refusal> {
@@ -123,7 +149,7 @@ impl Application for Sessions {
                 metrics.refused(refusal);
                 tracing::info!(
                     socket.id = %handshake.socket,
-                    peer = handshake.peer.map(tracing::field::display),
+                    peer = peer(&handshake),
                     refusal.code = refusal.code(),
                     refusal.number = refusal.number(),
                     "connection refused"
@@ -132,6 +158,13 @@ impl Application for Sessions {
             }
         }
     }
+}
+
+/// Whose connection it is, for logs: as the entrance found out, or the other end of it.
+fn peer(handshake: &Handshake<'_>) -> Option<String> {
+    let seat = handshake.request.extensions.get::<Seat>();
+    seat.map(|seat| seat.address().to_string())
+        .or_else(|| handshake.peer.map(|peer| peer.to_string()))
 }
 
 /// The query that the policy sees: the client's own names. The protocol's and the token are left out, and of a

@@ -9,7 +9,11 @@ use tokio::time::timeout;
 use super::*;
 use crate::{
     auth::{self, Keys},
+    engine::Sockets,
     joining::{self, bell::Bell},
+    limits::CurrentLimits,
+    metrics::Metrics,
+    policy::Policy,
 };
 
 const SECRET: &str = "a-secret-of-more-than-32-bytes-for-tests";
@@ -23,17 +27,20 @@ fn sessions(bell: &Bell) -> Sessions {
         leeway: Duration::ZERO,
         query_token: false,
     };
+    let (limits, metrics) = (CurrentLimits::default(), Metrics::new().unwrap());
     let common = Common {
         policy: Arc::new(Policy::parse(crate::policy::WHATSAPP_CRM).unwrap()),
         sockets: Sockets::default(),
         doors: Box::new(bell.clone()),
         joining: joining::channel().0,
-        metrics: crate::metrics::Metrics::new().unwrap(),
+        metrics: metrics.clone(),
+        limits: limits.clone(),
     };
     Sessions {
         verifier: Verifier::new(config),
         common: Arc::new(common),
         population: Arc::default(),
+        user_checks: crate::limits::channel(&limits, &metrics).0,
     }
 }
 

@@ -211,6 +211,7 @@ fn listed(answers: Answers, most: usize) -> Vec<Socket> {
                 user,
                 tenant,
                 rooms,
+                connected_at_ms: _,
             } = socket;
             let node = node.as_str().to_owned();
             Socket {

@@ -11,8 +11,6 @@ use crate::{
 pub(super) const POLICY: &str = "policy";
 const LISTEN: &str = "listen";
 const DRAIN_TIMEOUT: &str = "drain.timeout";
-/// Applies to both directions, so the engine's configuration reads it too.
-pub(super) const MAX_EVENT_BYTES: &str = "limits.max_event_bytes";
 
 /// The keys of the node as a whole, of the engine (which knows nothing of settings), and those that are planned.
 pub(super) const KEYS: &[Key] = &[
@@ -29,12 +27,6 @@ pub(super) const KEYS: &[Key] = &[
         doc: "The policy file; `builtin:whatsapp-crm` is the bundled example. Required.",
     },
     Key {
-        path: MAX_EVENT_BYTES,
-        kind: Kind::Size,
-        default: "1MiB",
-        doc: "Size of one event, in both directions; 0 = off.",
-    },
-    Key {
         path: DRAIN_TIMEOUT,
         kind: Kind::Duration,
         default: "25s",
@@ -42,42 +34,6 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         path: "drain.rate",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_connections",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_connections_per_user",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_connections_per_ip",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.handshakes_per_second",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.events_per_second",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "limits.max_rooms_per_socket",
         kind: Kind::Planned,
         default: "",
         doc: "",
@@ -125,7 +81,13 @@ pub(super) const KEYS: &[Key] = &[
         doc: "",
     },
     Key {
-        path: "server.*",
+        path: "server.tls_cert_file",
+        kind: Kind::Planned,
+        default: "",
+        doc: "",
+    },
+    Key {
+        path: "server.tls_key_file",
         kind: Kind::Planned,
         default: "",
         doc: "",
@@ -161,8 +123,6 @@ pub(super) const KEYS: &[Key] = &[
 pub struct NodeConfig {
     /// The public listener.
     pub listen: SocketAddr,
-    /// Bytes of one event.
-    pub max_event_bytes: usize,
     /// How long stopping may take.
     pub drain_timeout: Duration,
 }
@@ -172,7 +132,6 @@ impl NodeConfig {
     pub(super) fn read(reader: &mut Reader) -> NodeConfig {
         NodeConfig {
             listen: reader.address(LISTEN),
-            max_event_bytes: reader.size(MAX_EVENT_BYTES),
             drain_timeout: reader.duration(DRAIN_TIMEOUT),
         }
     }

@@ -72,6 +72,7 @@ impl Orders {
             id: socket.to_string(),
             user: identity.user.to_string(),
             tenant: identity.tenant.clone(),
+            connected_at_ms: self.population.connected_at_ms(socket),
             rooms,
         }
     }

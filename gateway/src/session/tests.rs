@@ -5,6 +5,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{waiting::MAX_EVENTS, *};
 use crate::{
     joining::{self, Joins, bell::Bell},
+    limits::Limits,
     population::Population,
 };
 
@@ -13,12 +14,14 @@ struct House {
     bell: Bell,
     sockets: Sockets,
     metrics: Metrics,
+    limits: CurrentLimits,
     tasks: JoinSet<()>,
 }
 
 impl House {
     fn new() -> (House, Joins) {
         let (joining, joins) = joining::channel();
+        let limits = CurrentLimits::default();
         let (bell, sockets, metrics) = (Bell::default(), Sockets::default(), Metrics::new().unwrap());
         let socket: SocketId = "socket-000000001".parse().unwrap();
         sockets.add(socket);
@@ -28,18 +31,20 @@ impl House {
             doors: Box::new(bell.clone()),
             joining,
             metrics: metrics.clone(),
+            limits: limits.clone(),
         };
         let identity = Identity {
             user: "42".into(),
             tenant: None,
         };
-        let admission = Arc::new(Population::default()).admit(socket, identity);
+        let admission = Arc::new(Population::default()).admit(socket, identity, SystemTime::now());
         let claims = json!({"sub": "42", "contacts": ["*"]});
         let house = House {
             session: Arc::new(Session::new(socket, &claims, Arc::new(common), admission)),
             bell,
             sockets,
             metrics,
+            limits,
             tasks: JoinSet::new(),
         };
         (house, joins)
@@ -54,6 +59,10 @@ impl House {
     fn send(&self, name: &str, argument: &str) {
         let text = json!([name, argument]).to_string();
         self.session.event(Event::parse(&text, vec![]).unwrap(), None);
+    }
+
+    fn limited(&self, limit: &str) -> usize {
+        self.counted(&format!("roomcast_limited_total{{limit=\"{limit}\"}} "))
     }
 
     fn rooms(&self) -> Vec<String> {
@@ -75,9 +84,12 @@ impl House {
     }
 
     fn dropped(&self, reason: &str) -> usize {
+        self.counted(&format!("roomcast_dropped_total{{reason=\"{reason}\"}} "))
+    }
+
+    fn counted(&self, start: &str) -> usize {
         let text = self.metrics.render();
-        let start = format!("roomcast_dropped_total{{reason=\"{reason}\"}} ");
-        let line = text.lines().find_map(|l| l.strip_prefix(start.as_str()));
+        let line = text.lines().find_map(|l| l.strip_prefix(start));
         line.unwrap().parse().unwrap()
     }
 }
@@ -176,4 +188,88 @@ async fn nobody_waits_for_a_task_that_is_gone() {
     let (_, confirm) = house.bell.asked().await;
     assert!(confirm.is_closed() && !house.is_waiting());
     assert_eq!(house.dropped("joining_queue_full"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_too_fast_is_not_looked_at() {
+    let house = House::open();
+    house.limits.set(Limits {
+        events_per_second: 2,
+        ..Limits::default()
+    });
+    for number in 1..=4 {
+        house.send("subscribe:contact", &number.to_string());
+    }
+    house.bell.asked().await.1.send(keep()).ok().unwrap();
+    house.bell.asked().await.1.send(keep()).ok().unwrap();
+    house.until(|h| !h.is_waiting()).await;
+    assert_eq!(house.rooms(), ["contact:1", "contact:2"]);
+    assert_eq!(house.limited("events_per_second"), 2);
+    assert_eq!(house.dropped("socket_gone"), 1, "told once, not twice");
+    tokio::time::advance(Duration::from_millis(500)).await;
+    house.send("unsubscribe:contact", "1");
+    assert_eq!(house.rooms(), ["contact:2"], "half a second is one event");
+    house.limits.set(Limits::default());
+    house.send("unsubscribe:contact", "2");
+    assert_eq!(house.rooms(), Vec::<String>::new(), "off at once");
+}
+
+#[tokio::test]
+async fn no_more_rooms_than_so_many() {
+    let house = House::open();
+    house.limits.set(Limits {
+        max_rooms_per_socket: 1,
+        ..Limits::default()
+    });
+    house.send("subscribe:contact", "1");
+    // Behind it, and looked at in its turn.
+    house.send("subscribe:contact", "2");
+    house.bell.asked().await.1.send(keep()).ok().unwrap();
+    house.until(|h| !h.is_waiting()).await;
+    assert!(
+        house.bell.is_silent(),
+        "the bus is not asked for a room that is refused"
+    );
+    assert_eq!(
+        (house.rooms(), house.limited("max_rooms_per_socket")),
+        (vec!["contact:1".to_owned()], 1)
+    );
+    house.send("subscribe:contact", "1");
+    house.bell.asked().await.1.send(keep()).ok().unwrap();
+    house.until(|h| !h.is_waiting()).await;
+    house.send("unsubscribe:contact", "1");
+    house.send("subscribe:contact", "2");
+    house.bell.asked().await.1.send(keep()).ok().unwrap();
+    house.until(|h| !h.is_waiting()).await;
+    assert_eq!(
+        (house.rooms(), house.limited("max_rooms_per_socket")),
+        (vec!["contact:2".to_owned()], 1)
+    );
+}
+
+#[tokio::test]
+async fn a_long_event_is_not_looked_at() {
+    let house = House::open();
+    house.limits.set(Limits {
+        max_event_bytes: 29,
+        ..Limits::default()
+    });
+    house.send("subscribe:contact", "12345678901");
+    assert_eq!(house.limited("max_event_bytes"), 1);
+    assert!(house.bell.is_silent());
+    house.send("subscribe:contact", "1234567890");
+    assert_eq!(
+        house.bell.asked().await.0,
+        "contact:1234567890",
+        "17 and 12 bytes"
+    );
+}
+
+#[test]
+fn a_name_is_repeated_as_long_as_names_are() {
+    let long = "ü".repeat(200);
+    for (name, expected) in [("e", "e"), ("", ""), (long.as_str(), &long[..256])] {
+        assert_eq!(shortened(name), expected);
+    }
+    assert_eq!(shortened(&format!("e{long}")).len(), 255);
 }

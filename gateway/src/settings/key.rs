@@ -17,6 +17,8 @@ pub enum Kind {
     Duration,
     /// `64KiB`, `1MiB`, or a number of bytes.
     Size,
+    /// A whole number, 0 or more.
+    Number,
     /// A list of texts; in the environment separated by commas.
     List,
     /// A list of texts that must never be shown again.
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Bool => "bool",
             Kind::Duration => "duration",
             Kind::Size => "size",
+            Kind::Number => "number",
             Kind::List => "list",
             Kind::SecretList => "list of secrets",
             Kind::Planned => "not supported yet",

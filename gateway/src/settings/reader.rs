@@ -107,6 +107,12 @@ impl Reader {
             .unwrap_or_default()
     }
 
+    /// A whole number.
+    pub fn number(&mut self, path: &str) -> u32 {
+        self.parsed(path, "a whole number, 0 or more", |t| t.trim().parse().ok())
+            .unwrap_or_default()
+    }
+
     /// An address to listen on.
     pub fn address(&mut self, path: &str) -> SocketAddr {
         self.parsed(path, "an address with a port, such as 0.0.0.0:3000", |t| {

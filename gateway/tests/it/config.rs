@@ -68,8 +68,24 @@ fn mistakes_are_explained() {
             "limits.max_event_bytes: \"big\" is not a size",
         ),
         (
-            "[limits]\nmax_connections = 5",
-            "limits.max_connections: not supported by this version yet",
+            "[limits]\nmax_outbound_bytes = 5",
+            "limits.max_outbound_bytes: not supported by this version yet",
+        ),
+        (
+            "[limits]\nmax_connections = -5",
+            "limits.max_connections: \"-5\" is not a whole number, 0 or more",
+        ),
+        (
+            "[limits]\nuser_overflow = \"newest\"",
+            "limits.user_overflow: \"newest\" is not \"oldest\" or \"refuse\"",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"10.0.0.1\", \"proxy.example\"]",
+            "server.trusted_proxies: \"proxy.example\" is not an address or a network",
+        ),
+        (
+            "[server]\ntls_cert_file = \"cert.pem\"",
+            "server.tls_cert_file: not supported by this version yet",
         ),
         (
             "[history]\nmax = 5",

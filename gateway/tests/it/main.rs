@@ -14,6 +14,7 @@ mod cli;
 mod cluster;
 mod config;
 mod drain;
+mod limits;
 mod operations;
 mod orders;
 mod support;

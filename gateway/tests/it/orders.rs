@@ -66,6 +66,7 @@ async fn sockets_are_counted_and_listed() {
         id: first.id().to_owned(),
         user: "ann".to_owned(),
         tenant: Some("t".to_owned()),
+        connected_at_ms: answer.sockets[0].connected_at_ms,
         rooms: ["contact:7", "system", "tenant:t", "user:ann"]
             .map(str::to_owned)
             .into(),

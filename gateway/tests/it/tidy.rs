@@ -104,8 +104,17 @@ fn pure_files_do_no_io() {
             "gateway/src/refusal.rs",
             "gateway/src/query.rs",
             "gateway/src/engine/rooms.rs",
+            "gateway/src/limits.rs",
+            "gateway/src/limits/bucket.rs",
+            "gateway/src/limits/handshakes.rs",
+            "gateway/src/session/meter.rs",
         ]
-        .map(|name| (name.to_owned(), fs::read_to_string(root().join(name)).unwrap())),
+        .map(|name| {
+            let text = fs::read_to_string(root().join(name)).unwrap();
+            // Tests begin somewhere in time.
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            (name.to_owned(), code.to_owned())
+        }),
     );
     for (name, code) in pure {
         for word in ["tokio", "std::fs", "std::net", "SystemTime::now", "Instant::now"] {
