@@ -26,9 +26,13 @@ use crate::{
     drain::Drain,
     engine::{self, Connections, Listener, Peer, Sockets, WRITE_DEADLINE},
     http,
+    ingest::Ingesting,
     joining::{self, Joins},
     limits::{self, CurrentLimits, Entrance, Users},
     metrics::Metrics,
+    population::Population,
+    roster::Roster,
+    rules::Rules,
     session::Common,
     sessions::Sessions,
 };
@@ -113,37 +117,50 @@ impl App {
         let operations = listen(config.admin.listen, "`ops.listen`")?;
         let metrics = Metrics::new()?;
         let id = NodeId::random();
-        let (bus, arrivals, redis) = bus(config.cluster.redis.as_ref(), &id, hub, &metrics)?;
-
+        let rules = Rules::new(config.rules, metrics.clone());
+        let mut redis = config.cluster.redis;
+        if let Some(redis) = &mut redis {
+            redis.channels = rules.policy().channels();
+        }
+        let (bus, arrivals, redis_bus) = bus(redis.as_ref(), &id, hub, &metrics)?;
         let interests = bus.interests().clone();
 
-        let sockets = Sockets::default();
-        let (joining, joins) = joining::channel();
-        let max_event_bytes = config.limits.max_event_bytes;
-        let current = CurrentLimits::new(config.limits);
-        let (user_checks, users) = limits::channel(&current, &metrics);
-        let verifier = Verifier::new(config.auth);
-        let common = Common {
-            policy: Arc::new(config.policy),
-            sockets: sockets.clone(),
-            doors: Box::new(interests.clone()),
-            joining,
-            metrics: metrics.clone(),
-            limits: current.clone(),
+        let (sockets, population) = (Sockets::default(), Arc::new(Population::default()));
+        let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
+            sockets.clone(),
+            population.clone(),
+            interests.clone(),
+            metrics.clone(),
+        ));
+        let limits = Limits {
+            max_event_bytes: config.limits.max_event_bytes,
         };
-        let sessions = Arc::new(Sessions::new(verifier, common, user_checks));
-        let population = sessions.population().clone();
-        let delivery = Delivery::new(sockets.clone(), population.clone(), interests, metrics.clone());
-        let local: Arc<dyn LocalSockets> = Arc::new(delivery);
-        let limits = Limits { max_event_bytes };
         let cluster_config = ClusterConfig {
             limits,
             keys: config.cluster.keys,
+            translator: Some(Arc::new(Ingesting::new(rules.clone(), limits))),
             ..ClusterConfig::default()
         };
         let cluster = Cluster::new(id, bus, local.clone(), cluster_config, metrics.bus.clone());
 
-        let ingest = config.cluster.redis.filter(|_| config.cluster.ingest);
+        let (joining, joins) = joining::channel();
+        let current = CurrentLimits::new(config.limits);
+        let (user_checks, users) = limits::channel(&current, &metrics);
+        let common = Common {
+            rules,
+            sockets: sockets.clone(),
+            population: population.clone(),
+            doors: Box::new(interests),
+            joining,
+            relaying: Box::new(cluster.clone()),
+            metrics: metrics.clone(),
+            limits: current.clone(),
+            roster: Roster::default(),
+        };
+        let verifier = Verifier::new(config.auth);
+        let sessions = Arc::new(Sessions::new(verifier, common, user_checks));
+
+        let ingest = redis.filter(|_| config.cluster.ingest);
         let ingest = ingest.map(|redis| Ingest::new(cluster.clone(), redis));
 
         let drain = Drain::default();
@@ -183,7 +200,7 @@ impl App {
             arrivals,
             joins,
             users,
-            redis,
+            redis: redis_bus,
             ingest,
             connections: Connections::default(),
             sockets,

@@ -124,7 +124,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::CheckConfig(arguments) => {
             let file = arguments.file.or(config);
             let file = file.ok_or_else(|| Failure::usage("check-config needs the file to check"))?;
-            Config::load(Some(&file), &ProcessEnv, &[])?;
+            let config = Config::load(Some(&file), &ProcessEnv, &[])?;
+            for warning in config.rules.policy.warnings() {
+                print(&format!("warning: {warning}"))?;
+            }
             print(&format!("{}: ok", file.display()))
         }
         Command::ConfigDoc => print(crate::config::markdown().trim_end()),

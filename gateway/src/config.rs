@@ -8,7 +8,7 @@ mod cluster;
 mod doc;
 mod node;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 pub use cluster::ClusterConfig;
 pub use doc::markdown;
@@ -17,6 +17,7 @@ pub use node::NodeConfig;
 use crate::{
     admin, api, auth, engine, http, limits,
     policy::{BUILTIN, Policy, WHATSAPP_CRM},
+    rules::InForce,
     settings::{Env, Key, Layers, Problems, Reader},
     telemetry,
 };
@@ -40,8 +41,8 @@ pub struct Config {
     pub admin: admin::Config,
     /// Logs.
     pub telemetry: telemetry::Config,
-    /// The policy, loaded and checked.
-    pub policy: Policy,
+    /// The policies, loaded and checked.
+    pub rules: InForce,
 }
 
 /// Every key there is, in the order of the reference.
@@ -83,9 +84,9 @@ impl Config {
         let http = http::Config::read(&mut reader);
         let admin = admin::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
-        let policy = policy(&mut reader);
-        match (reader.finish(), auth, policy) {
-            (Ok(()), Some(auth), Some(policy)) => Ok(Config {
+        let rules = rules(&mut reader);
+        match (reader.finish(), auth, rules) {
+            (Ok(()), Some(auth), Some(rules)) => Ok(Config {
                 node,
                 cluster,
                 auth,
@@ -94,7 +95,7 @@ impl Config {
                 limits,
                 admin,
                 telemetry,
-                policy,
+                rules,
             }),
             (Err(problems), ..) => Err(problems),
             // A part that is missing without a problem would be a defect of that part; say so rather than panic.
@@ -103,20 +104,33 @@ impl Config {
     }
 }
 
-/// Loads the policy that the configuration names. `None` when a problem was reported.
-fn policy(reader: &mut Reader) -> Option<Policy> {
-    let name = reader.string(node::POLICY);
-    if name.is_empty() {
+/// Loads the policies that the configuration names. `None` when a problem was reported.
+fn rules(reader: &mut Reader) -> Option<InForce> {
+    if reader.string(node::POLICY).is_empty() {
         reader.say("policy: missing; name the policy file that says which rooms a client is in");
         return None;
     }
+    let policy = policy_at(reader, node::POLICY);
+    let shadow = if reader.string(node::SHADOW_POLICY).is_empty() {
+        Some(None)
+    } else {
+        policy_at(reader, node::SHADOW_POLICY).map(Some)
+    };
+    Some(InForce {
+        policy: policy?,
+        shadow: shadow?,
+    })
+}
+
+fn policy_at(reader: &mut Reader, key: &str) -> Option<Arc<Policy>> {
+    let name = reader.string(key);
     let text = if name == BUILTIN {
         WHATSAPP_CRM.to_owned()
     } else {
-        reader.file(node::POLICY)?
+        reader.file(key)?
     };
     match Policy::parse(&text) {
-        Ok(policy) => Some(policy),
+        Ok(policy) => Some(Arc::new(policy)),
         Err(errors) => {
             for error in errors {
                 reader.say(format!("{name}: {error}"));

@@ -27,7 +27,7 @@ use crate::{
     app::Extras,
     auth::{Claims, Keys, sign},
     config::Config,
-    policy::{BUILTIN, Policy},
+    policy::{BUILTIN, Trail},
     settings::{Layers, Problems},
 };
 
@@ -243,8 +243,10 @@ impl Page {
 /// What the page is told, all but the token.
 fn data(config: &Config, api_key: &str, bundled: bool) -> Map<String, Value> {
     let claims = Claims::unverified(Value::Object(claims()), 0);
-    let policy: &Policy = &config.policy;
-    let grants = policy.admit(&claims, &json!({}), SystemTime::now()).ok();
+    let policy = &config.rules.policy;
+    let grants = policy
+        .admit(&claims, &json!({}), SystemTime::now(), &mut Trail::counting())
+        .ok();
     let rooms: Vec<&str> = grants.iter().flat_map(|g| &g.rooms).map(|r| r.as_str()).collect();
     let subscribe: Vec<Value> = policy
         .subscriptions()

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     engine::{AckId, Keep},
+    rules::InForce,
     session::Session,
 };
 
@@ -49,9 +50,13 @@ impl Doors for Interests {
 /// A subscribe that waits for its room.
 pub(crate) struct Step {
     pub(crate) event: String,
+    /// The client's argument: JSON text.
+    pub(crate) argument: Box<str>,
     pub(crate) ack: Option<AckId>,
     pub(crate) room: RoomName,
     pub(crate) opening: Opening,
+    /// What allowed it.
+    pub(crate) decided_by: Arc<InForce>,
 }
 
 /// The way to the task. Clones are the same.

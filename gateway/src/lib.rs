@@ -10,10 +10,13 @@
 //! | `engine` | Socket.IO itself, behind a seam |
 //! | `auth` | tokens to verified claims |
 //! | `policy` | claims to rooms, events to decisions |
+//! | `rules` | the policy in force, and the one that is tried out beside it |
 //! | `query` | the query of a URL |
-//! | `sessions`, `session` | who is let in; one client's life |
+//! | `sessions`, `session`, `roster` | who is let in; one client's life; all of them |
 //! | `population` | who is connected: users to sockets and back |
+//! | `relaying` | from a client to other clients |
 //! | `joining` | clients that wait for a room to be opened |
+//! | `ingest` | messages of backends' own channels |
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
 //! | `limits` | what one client, address or user may take of a node |
 //! | `refusal` | everything a client can be refused with |
@@ -35,6 +38,7 @@ pub mod dev;
 pub mod drain;
 pub mod engine;
 pub mod http;
+mod ingest;
 pub mod joining;
 pub mod limits;
 pub mod metrics;
@@ -42,6 +46,9 @@ pub mod policy;
 pub mod population;
 pub mod query;
 pub mod refusal;
+mod relaying;
+mod roster;
+pub mod rules;
 pub mod session;
 pub mod sessions;
 pub mod settings;

@@ -36,6 +36,9 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// From the publication's entry into the cluster to the queues of the sockets.
     pub delivery_latency: Histogram,
+    /// Conditions of the policy that could not be evaluated, each of which meant no.
+    pub condition_failures: Counter,
+    shadow: HashMap<(ShadowDecision, bool), Counter>,
     /// Moments when events for any room may have been lost.
     pub gaps_everywhere: Counter,
     /// Rooms with members here for which events may have been lost.
@@ -65,6 +68,8 @@ pub enum Dropped {
     EventQueueFull,
     /// A client's wish to enter a room, when too many clients wait for rooms.
     JoiningQueueFull,
+    /// A client's event for others that was refused.
+    RelayRefused,
     /// The look at a user's sockets on the other nodes, when too many users wait for theirs.
     UserCheckQueueFull,
     /// The share of an address in new sessions, when too many addresses are known.
@@ -72,7 +77,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Dropped; 10] = [
+    const ALL: [Dropped; 11] = [
         Dropped::UnknownEvent,
         Dropped::MalformedEvent,
         Dropped::ReplyFailed,
@@ -81,6 +86,7 @@ impl Dropped {
         Dropped::UnknownNamespace,
         Dropped::EventQueueFull,
         Dropped::JoiningQueueFull,
+        Dropped::RelayRefused,
         Dropped::UserCheckQueueFull,
         Dropped::AddressTableFull,
     ];
@@ -95,8 +101,41 @@ impl Dropped {
             Dropped::UnknownNamespace => "unknown_namespace",
             Dropped::EventQueueFull => "event_queue_full",
             Dropped::JoiningQueueFull => "joining_queue_full",
+            Dropped::RelayRefused => "relay_refused",
             Dropped::UserCheckQueueFull => "user_check_queue_full",
             Dropped::AddressTableFull => "address_table_full",
+        }
+    }
+}
+
+/// What a policy that is tried out is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShadowDecision {
+    /// Identity and rooms on connect.
+    Connect,
+    /// A room on request.
+    Subscribe,
+    /// An event for other clients.
+    Relay,
+    /// An event that only one of the two has a rule for.
+    Event,
+}
+
+impl ShadowDecision {
+    const ALL: [ShadowDecision; 4] = [
+        ShadowDecision::Connect,
+        ShadowDecision::Subscribe,
+        ShadowDecision::Relay,
+        ShadowDecision::Event,
+    ];
+
+    /// The label in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ShadowDecision::Connect => "connect",
+            ShadowDecision::Subscribe => "subscribe",
+            ShadowDecision::Relay => "relay",
+            ShadowDecision::Event => "event",
         }
     }
 }
@@ -157,6 +196,18 @@ impl Metrics {
             events_out: counter!("roomcast_events_out_total"),
             bytes_out: counter!("roomcast_bytes_out_total"),
             delivery_latency: histogram!("roomcast_delivery_latency_seconds"),
+            condition_failures: counter!("roomcast_policy_condition_failures_total"),
+            shadow: ShadowDecision::ALL
+                .iter()
+                .flat_map(|decision| [(*decision, false), (*decision, true)])
+                .map(|(decision, differs)| {
+                    let outcome = if differs { "differs" } else { "same" };
+                    let counter = counter!(
+                        "roomcast_policy_shadow_total", "decision" => decision.as_str(), "outcome" => outcome
+                    );
+                    ((decision, differs), counter)
+                })
+                .collect(),
             gaps_everywhere: counter!("roomcast_gaps_total", "scope" => "all"),
             gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
@@ -192,6 +243,13 @@ impl Metrics {
     pub fn dropped(&self, reason: Dropped, count: usize) {
         if let Some(counter) = self.dropped.get(&reason) {
             counter.increment(count as u64);
+        }
+    }
+
+    /// Counts what a policy that is tried out decided beside the one in force.
+    pub fn shadow(&self, decision: ShadowDecision, differs: bool) {
+        if let Some(counter) = self.shadow.get(&(decision, differs)) {
+            counter.increment(1);
         }
     }
 
@@ -258,6 +316,14 @@ fn describe() {
         "roomcast_delivery_latency_seconds",
         Unit::Seconds,
         "From a publication's entry into the cluster to the queues of this node's sockets; once for each publication."
+    );
+    describe_counter!(
+        "roomcast_policy_condition_failures_total",
+        "Conditions of the policy that could not be evaluated (a claim is missing, types do not fit); each meant no."
+    );
+    describe_counter!(
+        "roomcast_policy_shadow_total",
+        "Decisions of the shadow policy, and whether it would have decided as the policy in force did."
     );
     describe_counter!(
         "roomcast_gaps_total",

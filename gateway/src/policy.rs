@@ -1,23 +1,36 @@
 //! Who is who and who may be in which room: the policy file, compiled once, asked often. Pure.
 //!
 //! The policy decides, `session.rs` obeys. A condition that fails to evaluate means no; what the file does not
-//! name does not exist. Everything in the file is checked when it is loaded.
+//! name does not exist. Everything in the file is checked when it is loaded. `docs/policy.md` explains the language.
 
 mod condition;
+mod explain;
 mod file;
+mod ingest;
+mod join;
+mod overlap;
+mod relay;
 mod reply;
+mod room;
 mod scope;
+mod subscribe;
 mod template;
+mod trail;
 
 use std::{collections::HashMap, fmt, time::SystemTime};
 
 use adapter_redis::{EventName, RoomName};
 use serde_json::Value;
 
+pub use explain::{Asked, Explanation, Verdict};
+pub use ingest::{Ingested, NotIngested};
+pub use relay::Relay;
 pub use reply::{Answer, Reply};
-pub use scope::Identity;
+pub use scope::{Asking, Identity};
+pub use subscribe::Subscription;
+pub use trail::{Outcome, Step, Trail};
 
-use self::{condition::Expression, scope::Scope, template::Template};
+use self::{condition::Expression, ingest::Ingest, join::Join, scope::Scope};
 use crate::{auth::Claims, refusal::Refusal};
 
 /// The name that stands for the bundled example where a policy file is asked for.
@@ -34,24 +47,10 @@ pub struct Policy {
     joins: Vec<Join>,
     events: HashMap<String, Place>,
     subscriptions: Vec<Subscription>,
+    relays: Vec<Relay>,
     replies: Vec<Reply>,
-}
-
-/// Rooms on connect.
-#[derive(Debug)]
-struct Join {
-    room: Template,
-    each: Option<Expression>,
-    when: Option<Expression>,
-}
-
-/// Rooms on request: one `[[subscribe]]` rule.
-#[derive(Debug)]
-pub struct Subscription {
-    event: EventName,
-    leave: Option<EventName>,
-    room: Template,
-    allow: Expression,
+    ingests: Vec<Ingest>,
+    warnings: Vec<String>,
 }
 
 /// Where the rule of an event stands.
@@ -59,6 +58,8 @@ pub struct Subscription {
 enum Place {
     Subscribe(usize),
     Leave(usize),
+    Relay(usize),
+    Stop(usize),
     Reply(usize),
 }
 
@@ -69,6 +70,10 @@ pub enum Rule<'a> {
     Subscribe(&'a Subscription),
     /// The client no longer wants a room.
     Leave(&'a Subscription),
+    /// The client tells others something.
+    Relay(&'a Relay),
+    /// What the client told others is over.
+    Stop(&'a Relay),
     /// The gateway answers by itself.
     Reply(&'a Reply),
 }
@@ -101,32 +106,66 @@ impl Policy {
         file::parse(text)
     }
 
+    /// What is not wrong, and may still not be meant: one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Who a client is and which rooms it is in from the start.
     ///
     /// # Errors
     /// [`Refusal::ClaimMissing`] when the claims do not give a user, or give a tenant that is no name.
-    pub fn admit(&self, claims: &Claims, query: &Value, now: SystemTime) -> Result<Grants, Refusal> {
-        let scope = Scope::connect(claims.values(), query, now);
-        let user = self
-            .user
-            .evaluate(&scope)
-            .ok()
-            .and_then(|v| scope::name(&v))
-            .ok_or(Refusal::ClaimMissing)?;
-        let tenant = match self.tenant.as_ref().map(|t| t.evaluate(&scope)) {
+    pub fn admit<'a>(
+        &'a self,
+        claims: &Claims,
+        query: &Value,
+        now: SystemTime,
+        trail: &mut Trail<'a>,
+    ) -> Result<Grants, Refusal> {
+        let identity = self.identify(claims.values(), now, trail)?;
+        let rooms = self.rooms(claims.values(), query, &identity, now, trail);
+        Ok(Grants { identity, rooms })
+    }
+
+    /// Who somebody with these claims is.
+    ///
+    /// # Errors
+    /// As for [`Policy::admit`].
+    pub fn identify<'a>(
+        &'a self,
+        claims: &Value,
+        now: SystemTime,
+        trail: &mut Trail<'a>,
+    ) -> Result<Identity, Refusal> {
+        trail.enter("identity");
+        let scope = Scope::connect(claims, &Value::Null, now);
+        let user = self.user.value("user", &scope, trail).ok();
+        let user = user.and_then(|v| scope::name(&v)).ok_or(Refusal::ClaimMissing)?;
+        let tenant = match self.tenant.as_ref().map(|t| t.value("tenant", &scope, trail)) {
             None | Some(Err(_) | Ok(Value::Null)) => None,
             Some(Ok(value)) => Some(scope::name(&value).ok_or(Refusal::ClaimMissing)?),
         };
-        let identity = Identity {
+        Ok(Identity {
             user: user.into(),
             tenant,
-        };
-        let scope = scope.of(&identity);
+        })
+    }
+
+    /// The rooms that a client is in from the start, without repetition.
+    pub fn rooms<'a>(
+        &'a self,
+        claims: &Value,
+        query: &Value,
+        identity: &Identity,
+        now: SystemTime,
+        trail: &mut Trail<'a>,
+    ) -> Vec<RoomName> {
+        let scope = Scope::connect(claims, query, now).of(identity);
         let mut rooms = Vec::new();
         for join in &self.joins {
-            join.rooms(&scope, &mut rooms);
+            join.rooms(&scope, &mut rooms, trail);
         }
-        Ok(Grants { identity, rooms })
+        rooms
     }
 
     /// The rule for an event; `None` = the policy does not name it.
@@ -134,8 +173,35 @@ impl Policy {
         match *self.events.get(event)? {
             Place::Subscribe(index) => self.subscriptions.get(index).map(Rule::Subscribe),
             Place::Leave(index) => self.subscriptions.get(index).map(Rule::Leave),
+            Place::Relay(index) => self.relays.get(index).map(Rule::Relay),
+            Place::Stop(index) => self.relays.get(index).map(Rule::Stop),
             Place::Reply(index) => self.replies.get(index).map(Rule::Reply),
         }
+    }
+
+    /// The Redis channels of backends that it takes messages from, without repetition.
+    pub fn channels(&self) -> Vec<String> {
+        let mut channels: Vec<String> = self.ingests.iter().map(|i| i.channel().to_owned()).collect();
+        channels.sort_unstable();
+        channels.dedup();
+        channels
+    }
+
+    /// What a message of such a channel is for: one result for each rule that is for it.
+    pub fn ingest(
+        &self,
+        channel: &str,
+        message: &[u8],
+        now: SystemTime,
+    ) -> Vec<Result<Ingested, NotIngested>> {
+        let Some((text, value)) = std::str::from_utf8(message)
+            .ok()
+            .and_then(|text| Some((text, serde_json::from_str(text).ok()?)))
+        else {
+            return vec![Err(NotIngested::NotJson)];
+        };
+        let rules = self.ingests.iter().filter(|rule| rule.channel() == channel);
+        rules.filter_map(|rule| rule.take(text, &value, now)).collect()
     }
 
     /// The events with which clients ask for rooms: event, leave event, the room's template.
@@ -150,79 +216,16 @@ impl Policy {
     }
 }
 
-impl Join {
-    fn rooms(&self, scope: &Scope<'_>, rooms: &mut Vec<RoomName>) {
-        let mut add = |scope: &Scope<'_>| {
-            if self.when.as_ref().is_some_and(|w| !w.holds(scope)) {
-                return;
-            }
-            let name = self.room.text(scope).and_then(|text| RoomName::new(&text).ok());
-            if let Some(name) = name.filter(|n| !rooms.contains(n)) {
-                rooms.push(name);
-            }
-        };
-        match &self.each {
-            None => add(scope),
-            Some(each) => {
-                // A list that is not there gives no rooms, as the contract says; neither does anything else.
-                if let Ok(Value::Array(items)) = each.evaluate(scope) {
-                    for item in &items {
-                        add(&scope.with_item(item));
-                    }
-                }
-            }
+impl Rule<'_> {
+    /// Where it stands in the file: `relay[1]` is the first `[[relay]]`.
+    pub fn place(&self) -> &str {
+        match self {
+            Rule::Subscribe(rule) | Rule::Leave(rule) => &rule.place,
+            Rule::Relay(rule) | Rule::Stop(rule) => &rule.place,
+            Rule::Reply(rule) => &rule.place,
         }
-    }
-}
-
-impl Subscription {
-    /// The room that this argument stands for, if the client may enter it.
-    ///
-    /// # Errors
-    /// [`Refusal::BadArgument`] or [`Refusal::NotAllowed`].
-    pub fn enter(
-        &self,
-        argument: &Value,
-        claims: &Value,
-        identity: &Identity,
-        now: SystemTime,
-    ) -> Result<RoomName, Refusal> {
-        let scope = Scope::connect(claims, &Value::Null, now)
-            .of(identity)
-            .with_argument(argument);
-        // The argument is looked at first: a hostile one must not reach the condition.
-        let room = self.room_name(&scope)?;
-        if self.allow.holds(&scope) {
-            Ok(room)
-        } else {
-            Err(Refusal::NotAllowed)
-        }
-    }
-
-    /// The room that this argument stands for; leaving needs no permission.
-    ///
-    /// # Errors
-    /// [`Refusal::BadArgument`].
-    pub fn leave(
-        &self,
-        argument: &Value,
-        claims: &Value,
-        identity: &Identity,
-        now: SystemTime,
-    ) -> Result<RoomName, Refusal> {
-        self.room_name(
-            &Scope::connect(claims, &Value::Null, now)
-                .of(identity)
-                .with_argument(argument),
-        )
-    }
-
-    fn room_name(&self, scope: &Scope<'_>) -> Result<RoomName, Refusal> {
-        let text = self.room.text(scope).ok_or(Refusal::BadArgument)?;
-        RoomName::new(&text).map_err(|_| Refusal::BadArgument)
     }
 }
 
 #[cfg(test)]
-#[path = "policy/tests.rs"]
 mod tests;

@@ -48,11 +48,13 @@ pub enum Refusal {
     EventTooLarge,
     /// The client is in as many rooms as a client may be in.
     TooManyRooms,
+    /// The client is not in the room that it wants to tell something.
+    NotInRoom,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 20] = [
+    pub const ALL: [Refusal; 21] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -73,6 +75,7 @@ impl Refusal {
         Refusal::RateLimited,
         Refusal::EventTooLarge,
         Refusal::TooManyRooms,
+        Refusal::NotInRoom,
     ];
 
     const fn row(self) -> (u16, &'static str, &'static str, bool) {
@@ -162,6 +165,12 @@ impl Refusal {
                 2009,
                 "too_many_rooms",
                 "too many rooms, leave one before entering another",
+                false,
+            ),
+            Refusal::NotInRoom => (
+                2010,
+                "not_in_room",
+                "only who is in the room reaches the others in it",
                 false,
             ),
         }

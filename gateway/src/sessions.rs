@@ -6,6 +6,7 @@ use std::{
 };
 
 use adapter_redis::RoomName;
+use arc_swap::ArcSwap;
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 
@@ -15,19 +16,33 @@ use crate::{
     engine::{Admitted, Application, Handshake, Keep, SocketId},
     joining::Entry,
     limits::{Limit, Overflow, Seat, UserChecks},
-    policy::{Grants, Identity},
+    policy::Identity,
     population::Admission,
     query,
     refusal::Refusal,
-    session::{Common, Session},
+    rules::{InForce, Rules},
+    session::{Common, Follow, Session},
 };
+
+/// How many sessions follow another policy before connections have their turn.
+const FOLLOW_BATCH: usize = 64;
+
+/// What following another policy came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// Rooms left, over all sockets.
+    pub left: usize,
+    /// Rooms entered, over all sockets.
+    pub entered: usize,
+    /// Sockets that have to connect anew.
+    pub reconnected: usize,
+}
 
 /// Lets clients in, and knows who is here.
 #[derive(Debug)]
 pub struct Sessions {
-    verifier: Verifier,
+    verifier: ArcSwap<Verifier>,
     common: Arc<Common>,
-    population: Arc<Population>,
     user_checks: UserChecks,
 }
 
@@ -35,33 +50,72 @@ impl Sessions {
     /// Brings the parts together.
     pub(crate) fn new(verifier: Verifier, common: Common, user_checks: UserChecks) -> Sessions {
         Sessions {
-            verifier,
+            verifier: ArcSwap::from_pointee(verifier),
             common: Arc::new(common),
-            population: Arc::default(),
             user_checks,
         }
     }
 
     /// Who is connected.
     pub fn population(&self) -> &Arc<Population> {
-        &self.population
+        &self.common.population
     }
 
-    fn decide(&self, handshake: &Handshake<'_>, now: SystemTime) -> Result<(Claims, Grants), Refusal> {
+    /// From now on tokens are verified like this. Who is connected stays.
+    pub fn set_verifier(&self, verifier: Verifier) {
+        self.verifier.store(Arc::new(verifier));
+    }
+
+    /// The policy in force.
+    pub fn rules(&self) -> &Rules {
+        &self.common.rules
+    }
+
+    /// Lets every connected client's rooms follow the policy in force: it leaves what it may no longer be in, enters
+    /// what it may be in from the start, and has to connect anew where it would be somebody else. `before` is what was
+    /// in force until now.
+    pub async fn follow(&self, before: &InForce) -> Followed {
+        let mut followed = Followed::default();
+        for (number, session) in self.common.roster.all().into_iter().enumerate() {
+            if number % FOLLOW_BATCH == 0 {
+                tokio::task::yield_now().await; // connections have their turn
+            }
+            let Some(session) = session.upgrade() else {
+                continue;
+            };
+            match session.follow(before) {
+                Follow::Reconnect => {
+                    followed.reconnected += usize::from(self.common.sockets.close(session.socket()).await);
+                }
+                Follow::Rooms { left, enter } => {
+                    followed.left += left;
+                    for room in enter {
+                        if let Ok((_, keep)) = self.enter(&room).await {
+                            session.join(&room, keep);
+                            followed.entered += 1;
+                        }
+                    }
+                }
+            }
+        }
+        followed
+    }
+
+    fn claims(&self, handshake: &Handshake<'_>, now: SystemTime) -> Result<Claims, Refusal> {
         let request = handshake.request;
-        let text = request.uri.query().unwrap_or_default();
         let places = Places {
             auth: &handshake.auth,
             headers: &request.headers,
-            query: text,
+            query: request.uri.query().unwrap_or_default(),
         };
-        let claims = self.verifier.admit(places, now)?;
-        let grants = self.common.policy.admit(&claims, &client_query(text), now)?;
-        Ok((claims, grants))
+        self.verifier.load().admit(places, now)
     }
 
     async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admitted<Session>, Refusal> {
-        let (claims, grants) = self.decide(handshake, SystemTime::now())?;
+        let now = SystemTime::now();
+        let claims = self.claims(handshake, now)?;
+        let query = client_query(handshake.request.uri.query().unwrap_or_default());
+        let grants = self.common.rules.admit(&claims, &query, now)?;
         // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
         let entered = grants.rooms.iter().map(|room| self.enter(room));
         let rooms = try_join_all(entered).await?;
@@ -73,9 +127,17 @@ impl Sessions {
             room.count = rooms.len(),
             "connected"
         );
-        let session = Session::new(handshake.socket, claims.values(), self.common.clone(), admission);
+        let session = Session::new(
+            handshake.socket,
+            claims.values(),
+            &query,
+            self.common.clone(),
+            admission,
+        );
+        let session = Arc::new(session);
+        self.common.roster.add(handshake.socket, &session);
         Ok(Admitted {
-            member: Arc::new(session),
+            member: session,
             rooms,
         })
     }
@@ -87,7 +149,7 @@ impl Sessions {
             let limits = self.common.limits.get();
             (limits.max_connections_per_user as usize, limits.user_overflow)
         };
-        let (population, now) = (&self.population, SystemTime::now());
+        let (population, now) = (&self.common.population, SystemTime::now());
         if most == 0 {
             return Ok(population.admit(socket, identity, now));
         }

@@ -14,6 +14,8 @@ use crate::{
     limits::CurrentLimits,
     metrics::Metrics,
     policy::Policy,
+    roster::Roster,
+    rules::Rules,
 };
 
 const SECRET: &str = "a-secret-of-more-than-32-bytes-for-tests";
@@ -28,18 +30,24 @@ fn sessions(bell: &Bell) -> Sessions {
         query_token: false,
     };
     let (limits, metrics) = (CurrentLimits::default(), Metrics::new().unwrap());
-    let common = Common {
+    let loaded = InForce {
         policy: Arc::new(Policy::parse(crate::policy::WHATSAPP_CRM).unwrap()),
+        shadow: None,
+    };
+    let common = Common {
+        rules: Rules::new(loaded, metrics.clone()),
         sockets: Sockets::default(),
         doors: Box::new(bell.clone()),
         joining: joining::channel().0,
+        relaying: Box::new(crate::relaying::Nobody),
+        population: Arc::default(),
         metrics: metrics.clone(),
         limits: limits.clone(),
+        roster: Roster::default(),
     };
     Sessions {
-        verifier: Verifier::new(config),
+        verifier: ArcSwap::from_pointee(Verifier::new(config)),
         common: Arc::new(common),
-        population: Arc::default(),
         user_checks: crate::limits::channel(&limits, &metrics).0,
     }
 }

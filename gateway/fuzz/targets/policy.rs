@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gateway::auth::Claims;
-use gateway::policy::{Answer, Identity, Policy, Rule, WHATSAPP_CRM};
+use gateway::policy::{Answer, Asking, Identity, Policy, Rule, Trail, WHATSAPP_CRM};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -27,6 +27,8 @@ fuzz_target!(|text: &str| {
     query(&value);
     claims(&value);
     replies(&value);
+    relays(&value);
+    ingests(text);
 });
 
 fn subscriptions(argument: &Value) {
@@ -41,13 +43,18 @@ fn subscriptions(argument: &Value) {
         let Some(prefix) = template.strip_suffix("{arg}") else {
             panic!("{template} has another shape; mend this target");
         };
-        let enter = |claims: &Value| rule.enter(argument, claims, &identity, now()).ok();
+        let enter = |claims: &Value| {
+            let asking = asking(claims, &identity, argument);
+            rule.enter(&asking, &mut Trail::counting()).ok()
+        };
         let everything = enter(&json!({ list: ["*"] }));
         if let Some(room) = &everything {
             let expected = name(argument).map(|name| format!("{prefix}{name}"));
             assert_eq!(Some(room.as_str()), expected.as_deref());
         }
-        let left = rule.leave(argument, &Value::Null, &identity, now()).ok();
+        let left = rule
+            .leave(&asking(&Value::Null, &identity, argument), &mut Trail::counting())
+            .ok();
         assert_eq!(
             left, everything,
             "what can be entered can be left, and nothing else"
@@ -59,7 +66,8 @@ fn subscriptions(argument: &Value) {
             assert_eq!(enter(&claims), None, "{claims} allows {argument}");
         }
         // A token that holds anything at all opens this one rule's rooms, whatever it says.
-        if let Ok(room) = rule.enter(&json!("1"), argument, &identity, now()) {
+        let one = json!("1");
+        if let Ok(room) = rule.enter(&asking(argument, &identity, &one), &mut Trail::counting()) {
             assert_eq!(room.as_str(), format!("{prefix}1"));
         }
     }
@@ -69,7 +77,7 @@ fn subscriptions(argument: &Value) {
 fn query(query: &Value) {
     let rooms = |bots: Value| {
         let claims = Claims::unverified(json!({"sub": "42", "bots": bots}), 0);
-        match POLICY.admit(&claims, query, now()) {
+        match POLICY.admit(&claims, query, now(), &mut Trail::counting()) {
             Ok(grants) => grants.rooms,
             Err(refusal) => panic!("{refusal:?}: a query must not keep anybody out"),
         }
@@ -96,7 +104,7 @@ fn query(query: &Value) {
 /// What a token says becomes names of users and tenants, and never a pattern of another kind.
 fn claims(claims: &Value) {
     let claims = Claims::unverified(claims.clone(), 0);
-    let Ok(grants) = POLICY.admit(&claims, &Value::Null, now()) else {
+    let Ok(grants) = POLICY.admit(&claims, &Value::Null, now(), &mut Trail::counting()) else {
         return;
     };
     let values = claims.values();
@@ -138,8 +146,51 @@ fn replies(argument: &Value) {
         panic!("ping has no rule");
     };
     let expected = Some(Answer::Json(json!({"timestamp": NOW_MS})));
-    assert_eq!(ping.data(argument, argument, &identity, now()), expected);
-    assert_eq!(ping.ack(argument, argument, &identity, now()), expected);
+    assert_eq!(ping.data(&asking(argument, &identity, argument)), expected);
+    assert_eq!(ping.ack(&asking(argument, &identity, argument)), expected);
+}
+
+/// A relay goes to the room that was named, and says who sent it, whatever was sent.
+fn relays(argument: &Value) {
+    let identity = Identity {
+        user: "42".into(),
+        tenant: None,
+    };
+    let (Some(Rule::Relay(typing)), Some(Rule::Stop(_))) =
+        (POLICY.rule("typing:start"), POLICY.rule("typing:stop"))
+    else {
+        panic!("typing has no rule");
+    };
+    let asking = asking(argument, &identity, argument);
+    let named = argument.get("contactId").and_then(name);
+    if let Ok(room) = typing.room(&asking, &mut Trail::counting()) {
+        assert_eq!(
+            Some(room.as_str()),
+            named.map(|name| format!("contact:{name}")).as_deref()
+        );
+    }
+    for (answer, is_typing) in [(typing.begin(&asking), true), (typing.end(&asking), false)] {
+        if let Some(Answer::Json(data)) = answer {
+            assert_eq!(
+                (&data["userId"], &data["isTyping"]),
+                (&json!("42"), &json!(is_typing))
+            );
+        }
+    }
+}
+
+/// What becomes of a message of a backend's channel is for its tenant, and its data is a part of the text.
+fn ingests(text: &str) {
+    for channel in POLICY.channels() {
+        for ingested in POLICY
+            .ingest(&channel, text.as_bytes(), now())
+            .into_iter()
+            .flatten()
+        {
+            assert!(ingested.room.as_str().starts_with("tenant:"), "{ingested:?}");
+            assert!(text.contains(&ingested.data), "{ingested:?}");
+        }
+    }
 }
 
 /// What may be a part of a name: written down here once more, so that a change of it is noticed.
@@ -148,6 +199,15 @@ fn name(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Value::Number(number) if !number.is_f64() => Some(number.to_string()),
         _ => None,
+    }
+}
+
+fn asking<'a>(claims: &'a Value, identity: &'a Identity, argument: &'a Value) -> Asking<'a> {
+    Asking {
+        claims,
+        identity,
+        argument,
+        now: now(),
     }
 }
 

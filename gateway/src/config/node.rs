@@ -9,6 +9,8 @@ use crate::{
 
 /// The policy's file.
 pub(super) const POLICY: &str = "policy";
+/// The policy that is tried out.
+pub(super) const SHADOW_POLICY: &str = "shadow_policy";
 const LISTEN: &str = "listen";
 const DRAIN_TIMEOUT: &str = "drain.timeout";
 
@@ -25,6 +27,12 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path,
         default: "",
         doc: "The policy file; `builtin:whatsapp-crm` is the bundled example. Required.",
+    },
+    Key {
+        path: SHADOW_POLICY,
+        kind: Kind::Path,
+        default: "",
+        doc: "A policy file to try out: it is asked beside `policy`, and only reported where it would decide differently (metric `roomcast_policy_shadow_total`, and the log).",
     },
     Key {
         path: DRAIN_TIMEOUT,

@@ -80,6 +80,11 @@ impl<'a> Event<'a> {
         self.attachments.iter().take(placeholders).cloned().collect()
     }
 
+    /// All attachments, in the order of their placeholders' numbers.
+    pub fn attachments(&self) -> &[Bytes] {
+        &self.attachments
+    }
+
     /// A copy that may wait for longer than the packet is there.
     pub fn keep(self) -> Kept {
         Kept {

@@ -95,6 +95,12 @@ impl<S: Copy + Eq + Hash, K> Rooms<S, K> {
         self.sockets.get(&socket).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a socket is in a room.
+    pub(super) fn is_member(&self, socket: S, room: &str) -> bool {
+        self.members_of(room)
+            .is_some_and(|members| members.contains(&socket))
+    }
+
     /// The sockets in a room.
     pub(super) fn members(&self, room: &str) -> impl Iterator<Item = S> {
         self.rooms

@@ -114,6 +114,11 @@ impl Sockets {
         self.read().is_known(socket.0)
     }
 
+    /// Whether a socket is in a room.
+    pub fn is_in(&self, socket: SocketId, room: &str) -> bool {
+        self.read().is_member(socket.0, room)
+    }
+
     /// The rooms of a socket.
     pub fn rooms_of(&self, socket: SocketId) -> Vec<Arc<str>> {
         self.read().of(socket.0).to_vec()

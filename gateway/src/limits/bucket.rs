@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// One token. An even number of billions, so that a half token each second is a whole number each nanosecond.
-const TOKEN: u64 = 2_000_000_000;
+/// One token: so many billions that half a token each minute is a whole number each nanosecond.
+const TOKEN: u64 = 120_000_000_000;
 
 /// How fast a bucket fills. It holds what comes in a second, and one token at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,13 @@ pub struct Rate {
 impl Rate {
     /// So many tokens each second; not 0, which would be no limit but an end.
     pub fn per_second(tokens: u32) -> Rate {
+        Rate {
+            per_nanosecond: u64::from(tokens.max(1)) * 120,
+        }
+    }
+
+    /// So many tokens each minute, likewise.
+    pub fn per_minute(tokens: u32) -> Rate {
         Rate {
             per_nanosecond: u64::from(tokens.max(1)) * 2,
         }

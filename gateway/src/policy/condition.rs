@@ -1,15 +1,24 @@
-//! Expressions in CEL, compiled once. The language is the `cel` crate's; the names in it are ours.
+//! Expressions in CEL, compiled once. The language is the `cel` crate's; the names in it, and how much one may
+//! cost, are ours.
+
+mod cost;
+mod names;
 
 use std::{
     collections::HashMap,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
 };
 
-use cel::{Context, Env, IdedExpr, Program, common::ast::Expr};
+use cel::{Context, Env, ExecutionError, Program};
 use serde_json::Value;
 
-use super::scope::{Root, Scope};
+use self::cost::{Cost, Size};
+use super::{
+    scope::{Path, Root, Scope},
+    trail::{Outcome, Trail},
+};
 
 /// Building the standard environment costs more than evaluating a condition: all of them share one.
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
@@ -17,18 +26,39 @@ static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 /// A compiled expression and the names that it uses.
 #[derive(Debug)]
 pub(super) struct Expression {
+    source: String,
     program: Program,
-    roots: Vec<Root>,
-    bare: Option<Root>,
+    uses: Vec<Use>,
+    paths: Vec<Path>,
+    is_path: bool,
+    cost: Cost,
 }
 
-/// The expression did not give a value: a claim is missing, types do not fit.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failed;
+/// A root, and what of it the expression looks at: the rest is not handed over to it, which is most of the work.
+#[derive(Debug)]
+struct Use {
+    root: Root,
+    /// The names directly inside; `None` = all of it.
+    members: Option<Vec<String>>,
+}
+
+/// The expression did not give a value.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// A claim is missing, types do not fit. The text may hold values: it is for whoever holds the token.
+    Value(Box<ExecutionError>),
+    /// It gave something that is no JSON.
+    NotJson,
+    /// What it looks at is too large for what it does.
+    TooMuch,
+    /// The evaluation broke.
+    Broken,
+}
 
 impl Expression {
     /// Compiles and checks every name against the roots that the place allows.
     pub(super) fn parse(source: &str, allowed: &[Root]) -> Result<Expression, String> {
+        cost::check_source(source)?;
         // The parser is a foreign one and fed by people: should it ever panic, that is their typo, not our end.
         let program = catch_unwind(|| Program::compile(source))
             .map_err(|_| format!("{source:?} cannot be parsed as CEL"))?
@@ -36,54 +66,134 @@ impl Expression {
                 let first = e.errors.first().map(|e| e.msg.clone()).unwrap_or_default();
                 format!("{source:?} is not valid CEL: {first}")
             })?;
-        let mut names = Vec::new();
-        free_names(program.expression(), &mut Vec::new(), &mut names);
-        let mut roots = Vec::new();
-        for name in names {
-            let root = Root::find(&name, allowed).map_err(|e| format!("{source:?}: {e}"))?;
-            if !roots.contains(&root) {
-                roots.push(root);
+        let cost = Cost::of(program.expression()).map_err(|e| format!("{source:?}: {e}"))?;
+        let named = names::of(program.expression());
+        let mut paths = Vec::new();
+        for (root, names) in named.paths {
+            let root = Root::find(&root, allowed).map_err(|e| format!("{source:?}: {e}"))?;
+            let path = Path { root, names };
+            if !paths.contains(&path) {
+                paths.push(path);
             }
         }
-        let bare = match &program.expression().expr {
-            Expr::Ident(_) => roots.first().copied(),
-            _ => None,
-        };
-        Ok(Expression { program, roots, bare })
+        Ok(Expression {
+            source: source.to_owned(),
+            program,
+            uses: uses(&paths),
+            paths,
+            is_path: named.is_path,
+            cost,
+        })
     }
 
-    /// The root that this expression consists of, when it is nothing else.
-    pub(super) fn bare_root(&self) -> Option<Root> {
-        self.bare
+    /// As it was written.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The path that this expression consists of, when it is nothing else.
+    pub(super) fn as_path(&self) -> Option<&Path> {
+        self.paths.first().filter(|_| self.is_path)
     }
 
     pub(super) fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
         let mut context = Context::with_env(STANDARD.clone());
-        for root in &self.roots {
-            if let Some(value) = scope.root(*root) {
-                context.add_variable_from_value(root.name(), to_cel(&value));
+        let mut size = Size::default();
+        for part in &self.uses {
+            if let Some(value) = scope.root(part.root) {
+                let value = to_cel(&value, part.members.as_deref(), &mut size);
+                context.add_variable_from_value(part.root.name(), value);
             }
+        }
+        if !self.cost.is_affordable(size) {
+            return Err(Failed::TooMuch);
         }
         // As above: whatever happens inside for some input is a no, not the end of a connection's task.
         catch_unwind(AssertUnwindSafe(|| {
             self.program
                 .execute(&context)
-                .map_err(|_| Failed)?
+                .map_err(|e| Failed::Value(Box::new(e)))?
                 .json()
-                .map_err(|_| Failed)
+                .map_err(|_| Failed::NotJson)
         }))
-        .unwrap_or(Err(Failed))
+        .unwrap_or(Err(Failed::Broken))
     }
 
-    /// Whether the condition is true. Everything else, failures included, is no.
-    pub(super) fn holds(&self, scope: &Scope<'_>) -> bool {
-        self.evaluate(scope) == Ok(Value::Bool(true))
+    /// The value, on the record.
+    pub(super) fn value(
+        &self,
+        key: &'static str,
+        scope: &Scope<'_>,
+        trail: &mut Trail<'_>,
+    ) -> Result<Value, Failed> {
+        let result = self.evaluate(scope);
+        trail.expression(key, self, scope, || match &result {
+            Ok(value) => Outcome::Value(value.clone()),
+            Err(failed) => Outcome::Failed(failed.to_string()),
+        });
+        result
     }
+
+    /// Whether the condition is true. Everything else, failures included, is no; failures are on the record.
+    pub(super) fn holds(&self, key: &'static str, scope: &Scope<'_>, trail: &mut Trail<'_>) -> bool {
+        match self.value(key, scope, trail) {
+            Ok(Value::Bool(value)) => value,
+            Ok(_) => {
+                trail.failed();
+                false
+            }
+            Err(_) => {
+                trail.failed();
+                false
+            }
+        }
+    }
+
+    /// What it looks at, with the values of the moment.
+    pub(super) fn looked_at(&self, scope: &Scope<'_>) -> Vec<(String, Option<Value>)> {
+        let seen = |path: &Path| (path.to_string(), scope.find(path).map(|v| v.into_owned()));
+        self.paths.iter().map(seen).collect()
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Value(error) => match &**error {
+                ExecutionError::NoSuchKey(key) => write!(f, "{key:?} is missing"),
+                ExecutionError::UndeclaredReference(name) => write!(f, "{name} has no value"),
+                _ => f.write_str("the types do not fit"),
+            },
+            Failed::NotJson => f.write_str("it gives something that is no JSON"),
+            Failed::TooMuch => f.write_str("what it looks at is too large for what it does"),
+            Failed::Broken => f.write_str("it cannot be evaluated"),
+        }
+    }
+}
+
+fn uses(paths: &[Path]) -> Vec<Use> {
+    let mut uses: Vec<Use> = Vec::new();
+    for path in paths {
+        let member = path.names.first();
+        match uses.iter_mut().find(|u| u.root == path.root) {
+            Some(part) => match (&mut part.members, member) {
+                (Some(members), Some(member)) => members.push(member.clone()),
+                (members, None) => *members = None,
+                (None, _) => {}
+            },
+            None => uses.push(Use {
+                root: path.root,
+                members: member.map(|m| vec![m.clone()]),
+            }),
+        }
+    }
+    uses
 }
 
 /// The crate's own conversion makes unsigned numbers of all that are not negative, and CEL adds those to no plain
 /// `1`. Whole numbers are what people mean by them here: int.
-fn to_cel(value: &Value) -> cel::Value {
+fn to_cel(value: &Value, members: Option<&[String]>, size: &mut Size) -> cel::Value {
+    size.add(1);
     match value {
         Value::Null => cel::Value::Null,
         Value::Bool(b) => cel::Value::Bool(*b),
@@ -92,65 +202,24 @@ fn to_cel(value: &Value) -> cel::Value {
             .map(cel::Value::Int)
             .or_else(|| n.as_u64().map(cel::Value::UInt))
             .unwrap_or_else(|| cel::Value::Float(n.as_f64().unwrap_or(f64::NAN))),
-        Value::String(s) => cel::Value::String(Arc::new(s.clone())),
-        Value::Array(items) => cel::Value::List(Arc::new(items.iter().map(to_cel).collect())),
+        Value::String(s) => {
+            size.add_text(s);
+            cel::Value::String(Arc::new(s.clone()))
+        }
+        Value::Array(items) => {
+            cel::Value::List(Arc::new(items.iter().map(|v| to_cel(v, None, size)).collect()))
+        }
         Value::Object(map) => {
-            let map: HashMap<String, cel::Value> = map.iter().map(|(k, v)| (k.clone(), to_cel(v))).collect();
+            let wanted = |name: &String| members.is_none_or(|m| m.contains(name));
+            let map: HashMap<String, cel::Value> = map
+                .iter()
+                .filter(|(name, _)| wanted(name))
+                .map(|(name, v)| {
+                    size.add_text(name);
+                    (name.clone(), to_cel(v, None, size))
+                })
+                .collect();
             cel::Value::Map(map.into())
-        }
-    }
-}
-
-/// Collects the names that are not bound by a macro such as `exists(x, …)`.
-fn free_names(expression: &IdedExpr, bound: &mut Vec<String>, names: &mut Vec<String>) {
-    match &expression.expr {
-        Expr::Ident(name) => {
-            if !name.starts_with('@') && !bound.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        Expr::Call(call) => {
-            for part in call.target.iter().map(AsRef::as_ref).chain(&call.args) {
-                free_names(part, bound, names);
-            }
-        }
-        Expr::Select(select) => free_names(&select.operand, bound, names),
-        Expr::List(list) => {
-            for item in &list.elements {
-                free_names(item, bound, names);
-            }
-        }
-        Expr::Comprehension(comprehension) => {
-            free_names(&comprehension.iter_range, bound, names);
-            free_names(&comprehension.accu_init, bound, names);
-            let outside = bound.len();
-            bound.push(comprehension.iter_var.clone());
-            bound.extend(comprehension.iter_var2.clone());
-            bound.push(comprehension.accu_var.clone());
-            for part in [
-                &comprehension.loop_cond,
-                &comprehension.loop_step,
-                &comprehension.result,
-            ] {
-                free_names(part, bound, names);
-            }
-            bound.truncate(outside);
-        }
-        Expr::Map(map) => entries(&map.entries, bound, names),
-        Expr::Struct(message) => entries(&message.entries, bound, names),
-        Expr::Literal(_) | Expr::Unspecified => {}
-    }
-}
-
-fn entries(entries: &[cel::common::ast::IdedEntryExpr], bound: &mut Vec<String>, names: &mut Vec<String>) {
-    use cel::common::ast::EntryExpr;
-    for entry in entries {
-        match &entry.expr {
-            EntryExpr::StructField(field) => free_names(&field.value, bound, names),
-            EntryExpr::MapEntry(pair) => {
-                free_names(&pair.key, bound, names);
-                free_names(&pair.value, bound, names);
-            }
         }
     }
 }

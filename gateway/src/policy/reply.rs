@@ -1,23 +1,23 @@
 //! Events that the gateway answers by itself: with an event, an ack, or both.
 
-use std::time::SystemTime;
-
 use adapter_redis::EventName;
 use serde_json::Value;
 
 use super::{
     condition::Expression,
-    scope::{Identity, Root, Scope},
+    file::Fields,
+    scope::{Asking, Root, Scope},
     template::Shape,
 };
 
 /// One `[[reply]]` rule.
 #[derive(Debug)]
 pub struct Reply {
+    pub(super) place: String,
     pub(super) event: EventName,
-    pub(super) emit: Option<EventName>,
-    pub(super) data: Option<Body>,
-    pub(super) ack: Option<Body>,
+    emit: Option<EventName>,
+    data: Option<Body>,
+    ack: Option<Body>,
 }
 
 /// What an answer consists of.
@@ -39,6 +39,27 @@ pub enum Answer {
 }
 
 impl Reply {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Option<Reply> {
+        let event = fields.event("event");
+        let emit = fields.optional_event("emit");
+        let data = fields.body("data");
+        let ack = fields.body("ack");
+        if !fields.has("emit") && !fields.has("ack") {
+            fields.error("needs `emit`, `ack` or both");
+        }
+        if fields.has("data") && !fields.has("emit") {
+            fields.error("`data` belongs to `emit`; without it there is no event to send");
+        }
+        fields.finish(&["event", "emit", "data", "ack"]);
+        Some(Reply {
+            place: fields.place().to_owned(),
+            event: event?,
+            emit,
+            data,
+            ack,
+        })
+    }
+
     /// Whether the answer depends on claims or on what is inside the argument. An echo does not, and then
     /// neither has to be read.
     pub fn needs_values(&self) -> bool {
@@ -54,49 +75,37 @@ impl Reply {
     }
 
     /// The argument of the event to send back; `None` = it could not be computed from what was sent.
-    pub fn data(
-        &self,
-        argument: &Value,
-        claims: &Value,
-        identity: &Identity,
-        now: SystemTime,
-    ) -> Option<Answer> {
-        answer(self.data.as_ref(), argument, claims, identity, now)
+    pub fn data(&self, asking: &Asking<'_>) -> Option<Answer> {
+        answer(self.data.as_ref(), asking)
     }
 
     /// The ack; `None` = it could not be computed from what was sent.
-    pub fn ack(
-        &self,
-        argument: &Value,
-        claims: &Value,
-        identity: &Identity,
-        now: SystemTime,
-    ) -> Option<Answer> {
-        answer(self.ack.as_ref(), argument, claims, identity, now)
+    pub fn ack(&self, asking: &Asking<'_>) -> Option<Answer> {
+        answer(self.ack.as_ref(), asking)
     }
 }
 
 impl Body {
-    fn is_echo(&self) -> bool {
-        matches!(self, Body::Expression(e) if matches!(e.bare_root(), Some(Root::Data | Root::Arg)))
+    /// It hands on what was sent as it is.
+    pub(super) fn is_echo(&self) -> bool {
+        matches!(self, Body::Expression(e) if e.as_path().is_some_and(|p| {
+            p.names.is_empty() && matches!(p.root, Root::Data | Root::Arg)
+        }))
+    }
+
+    pub(super) fn value(&self, scope: &Scope<'_>) -> Option<Value> {
+        match self {
+            Body::Expression(expression) => expression.evaluate(scope).ok(),
+            Body::Shape(shape) => shape.value(scope),
+        }
     }
 }
 
-fn answer(
-    body: Option<&Body>,
-    argument: &Value,
-    claims: &Value,
-    identity: &Identity,
-    now: SystemTime,
-) -> Option<Answer> {
-    let scope = Scope::connect(claims, &Value::Null, now)
-        .of(identity)
-        .with_argument(argument);
+fn answer(body: Option<&Body>, asking: &Asking<'_>) -> Option<Answer> {
     match body {
         None => Some(Answer::Nothing),
         // The commonest answer by far must not cost an evaluation, nor touch the payload.
         Some(body) if body.is_echo() => Some(Answer::Echo),
-        Some(Body::Expression(e)) => e.evaluate(&scope).ok().map(Answer::Json),
-        Some(Body::Shape(shape)) => shape.value(&scope).map(Answer::Json),
+        Some(body) => body.value(&asking.scope()).map(Answer::Json),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -27,8 +28,47 @@ pub(super) enum Root {
     Item,
     Arg,
     Data,
+    Message,
     Now,
     NowMs,
+}
+
+/// A root, and names to go down from it: `claims.a.b`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Path {
+    pub(super) root: Root,
+    pub(super) names: Vec<String>,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.root.name())?;
+        self.names.iter().try_for_each(|name| write!(f, ".{name}"))
+    }
+}
+
+/// What a client asks for, and what a policy looks at to decide it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The verified claims.
+    pub claims: &'a Value,
+    /// Who it is.
+    pub identity: &'a Identity,
+    /// The event's first argument.
+    pub argument: &'a Value,
+    /// The moment.
+    pub now: SystemTime,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn scope(&self) -> Scope<'a> {
+        Scope {
+            claims: Some(self.claims),
+            identity: Some(self.identity),
+            argument: Some(self.argument),
+            ..Scope::empty(self.now)
+        }
+    }
 }
 
 impl Root {
@@ -38,6 +78,7 @@ impl Root {
         &[Root::Claims, Root::Query, Root::User, Root::Tenant, Root::Item];
     pub(super) const SUBSCRIBE: &'static [Root] =
         &[Root::Claims, Root::User, Root::Tenant, Root::Arg, Root::Data];
+    pub(super) const INGEST: &'static [Root] = &[Root::Message, Root::Now, Root::NowMs];
     pub(super) const REPLY: &'static [Root] = &[
         Root::Claims,
         Root::User,
@@ -57,9 +98,15 @@ impl Root {
             Root::Item => "item",
             Root::Arg => "arg",
             Root::Data => "data",
+            Root::Message => "message",
             Root::Now => "now",
             Root::NowMs => "now_ms",
         }
+    }
+
+    /// Whether a client chooses the value freely.
+    pub(super) fn is_from_client(self) -> bool {
+        matches!(self, Root::Arg | Root::Data | Root::Query)
     }
 
     /// Finds a root among those that the place allows.
@@ -74,23 +121,40 @@ impl Root {
 /// The values of the roots. Roots that a place does not have are missing, which makes conditions fail.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'a> {
-    claims: &'a Value,
-    query: &'a Value,
+    claims: Option<&'a Value>,
+    query: Option<&'a Value>,
     identity: Option<&'a Identity>,
     item: Option<&'a Value>,
     argument: Option<&'a Value>,
+    message: Option<&'a Value>,
     now: SystemTime,
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn connect(claims: &'a Value, query: &'a Value, now: SystemTime) -> Scope<'a> {
+    fn empty(now: SystemTime) -> Scope<'a> {
         Scope {
-            claims,
-            query,
+            claims: None,
+            query: None,
             identity: None,
             item: None,
             argument: None,
+            message: None,
             now,
+        }
+    }
+
+    pub(super) fn connect(claims: &'a Value, query: &'a Value, now: SystemTime) -> Scope<'a> {
+        Scope {
+            claims: Some(claims),
+            query: Some(query),
+            ..Scope::empty(now)
+        }
+    }
+
+    pub(super) fn of_message(message: &'a Value, now: SystemTime) -> Scope<'a> {
+        Scope {
+            message: Some(message),
+            ..Scope::empty(now)
         }
     }
 
@@ -108,10 +172,13 @@ impl<'a> Scope<'a> {
         }
     }
 
-    pub(super) fn with_argument(self, argument: &'a Value) -> Scope<'a> {
-        Scope {
-            argument: Some(argument),
-            ..self
+    /// The value at a path, if there is one.
+    pub(super) fn find(&self, path: &Path) -> Option<Cow<'a, Value>> {
+        let descend = |value: &'a Value| path.names.iter().try_fold(value, |v, n| v.get(n.as_str()));
+        match self.root(path.root)? {
+            Cow::Borrowed(value) => descend(value).map(Cow::Borrowed),
+            // Owned roots are scalars: they have no inside.
+            Cow::Owned(value) => path.names.is_empty().then_some(Cow::Owned(value)),
         }
     }
 
@@ -119,8 +186,9 @@ impl<'a> Scope<'a> {
     pub(super) fn root(&self, root: Root) -> Option<Cow<'a, Value>> {
         let owned = |v: Value| Some(Cow::Owned(v));
         match root {
-            Root::Claims => Some(Cow::Borrowed(self.claims)),
-            Root::Query => Some(Cow::Borrowed(self.query)),
+            Root::Claims => self.claims.map(Cow::Borrowed),
+            Root::Query => self.query.map(Cow::Borrowed),
+            Root::Message => self.message.map(Cow::Borrowed),
             Root::User => owned(Value::from(&*self.identity?.user)),
             Root::Tenant => owned(self.identity?.tenant.clone()?.into()),
             Root::Item => self.item.map(Cow::Borrowed),

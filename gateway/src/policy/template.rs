@@ -2,9 +2,13 @@
 
 use std::borrow::Cow;
 
+use adapter_redis::RoomName;
 use serde_json::{Map, Value};
 
-use super::scope::{Root, Scope, name};
+use super::{
+    scope::{Path, Root, Scope, name},
+    trail::{Outcome, Trail},
+};
 
 /// A compiled template.
 #[derive(Debug)]
@@ -13,10 +17,11 @@ pub(super) struct Template {
     parts: Vec<Part>,
 }
 
+/// A piece of a template.
 #[derive(Debug)]
-enum Part {
+pub(super) enum Part {
     Text(String),
-    Path(Root, Vec<String>),
+    Path(Path),
 }
 
 impl Template {
@@ -41,7 +46,7 @@ impl Template {
             if names.iter().any(String::is_empty) {
                 return Err(format!("{source:?}: {{{path}}} has an empty name in it"));
             }
-            parts.push(Part::Path(root, names));
+            parts.push(Part::Path(Path { root, names }));
             rest = tail;
         }
         if rest.contains('}') {
@@ -63,33 +68,58 @@ impl Template {
         &self.source
     }
 
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     /// The text, or `None` when a placeholder has no value that can be part of a name.
     pub(super) fn text(&self, scope: &Scope<'_>) -> Option<String> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Path(root, names) => out.push_str(&name(&*lookup(scope, *root, names)?)?),
+                Part::Path(path) => out.push_str(&name(&*scope.find(path)?)?),
             }
         }
         Some(out)
     }
 
+    /// The text as a room's name, on the record.
+    pub(super) fn room(&self, scope: &Scope<'_>, trail: &mut Trail<'_>) -> Option<RoomName> {
+        let text = self.text(scope);
+        let room = text.as_deref().and_then(|text| RoomName::new(text).ok());
+        trail.template("room", self, scope, || match (&room, &text) {
+            (Some(room), _) => Outcome::Value(room.as_str().into()),
+            (None, Some(_)) => Outcome::Failed("what comes out is no name of a room".to_owned()),
+            (None, None) => {
+                Outcome::Failed("a placeholder has no value that can be part of a name".to_owned())
+            }
+        });
+        room
+    }
+
     /// The value: that of the placeholder itself where the template is nothing else, text otherwise.
     pub(super) fn value(&self, scope: &Scope<'_>) -> Option<Value> {
         match self.parts.as_slice() {
-            [Part::Path(root, names)] => lookup(scope, *root, names).map(Cow::into_owned),
+            [Part::Path(path)] => scope.find(path).map(Cow::into_owned),
             _ => self.text(scope).map(Value::String),
         }
     }
-}
 
-fn lookup<'a>(scope: &Scope<'a>, root: Root, names: &[String]) -> Option<Cow<'a, Value>> {
-    let descend = |value: &'a Value| names.iter().try_fold(value, |v, n| v.get(n.as_str()));
-    match scope.root(root)? {
-        Cow::Borrowed(value) => descend(value).map(Cow::Borrowed),
-        // Owned roots are scalars: they have no inside.
-        Cow::Owned(value) => names.is_empty().then_some(Cow::Owned(value)),
+    /// What is put into it, with the values of the moment.
+    pub(super) fn looked_at(&self, scope: &Scope<'_>) -> Vec<(String, Option<Value>)> {
+        let paths = self.parts.iter().filter_map(|part| match part {
+            Part::Path(path) => Some(path),
+            Part::Text(_) => None,
+        });
+        paths
+            .map(|path| (path.to_string(), scope.find(path).map(Cow::into_owned)))
+            .collect()
+    }
+
+    /// It consists of one thing that a client sends: where that is not there, neither is this.
+    fn is_optional(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part::Path(path)] if path.root.is_from_client() && !path.names.is_empty())
     }
 }
 
@@ -125,12 +155,20 @@ impl Shape {
         Some(match self {
             Shape::Template(template) => template.value(scope)?,
             Shape::Literal(value) => value.clone(),
-            Shape::Table(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|(name, shape)| Some((name.clone(), shape.value(scope)?)))
-                    .collect::<Option<Map<_, _>>>()?,
-            ),
+            Shape::Table(entries) => {
+                let mut map = Map::with_capacity(entries.len());
+                for (name, shape) in entries {
+                    match shape.value(scope) {
+                        Some(value) => {
+                            map.insert(name.clone(), value);
+                        }
+                        // As JSON leaves out what is undefined.
+                        None if matches!(shape, Shape::Template(t) if t.is_optional()) => {}
+                        None => return None,
+                    }
+                }
+                Value::Object(map)
+            }
             Shape::List(items) => Value::Array(items.iter().map(|s| s.value(scope)).collect::<Option<_>>()?),
         })
     }

@@ -1,15 +1,51 @@
-use std::time::Duration;
+//! One client, with a bus that takes its time.
 
+mod limits;
+mod relays;
+mod rooms;
+
+use std::time::{Duration, SystemTime};
+
+use adapter_redis::{Phase, Refused, Relay, Relayed, RoomName};
+use serde_json::json;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{waiting::MAX_EVENTS, *};
+use super::{answers::shortened, waiting::MAX_EVENTS, *};
 use crate::{
+    engine::Keep,
     joining::{self, Joins, bell::Bell},
     limits::Limits,
+    policy::Policy,
     population::Population,
+    rules::InForce,
 };
 
+/// Remembers what was relayed.
+#[derive(Clone, Default)]
+struct Others(Arc<Mutex<Vec<(Relay, Phase)>>>);
+
+impl Relaying for Others {
+    fn relay(&self, relay: Relay, phase: Phase) -> Relayed {
+        self.0.lock().unwrap().push((relay, phase));
+        Relayed {
+            sockets: 0,
+            queued: true,
+        }
+    }
+}
+
+impl Others {
+    /// The arguments' texts of what was relayed since the last call, with the phases.
+    fn take(&self) -> Vec<(String, Phase)> {
+        let taken = std::mem::take(&mut *self.0.lock().unwrap());
+        let shown =
+            |(relay, phase): (Relay, Phase)| (String::from_utf8(relay.args.json().to_vec()).unwrap(), phase);
+        taken.into_iter().map(shown).collect()
+    }
+}
+
 struct House {
+    others: Others,
     session: Arc<Session>,
     bell: Bell,
     sockets: Sockets,
@@ -20,27 +56,50 @@ struct House {
 
 impl House {
     fn new() -> (House, Joins) {
+        House::with(crate::policy::WHATSAPP_CRM)
+    }
+
+    fn with(policy: &str) -> (House, Joins) {
+        House::built(policy, &json!({"sub": "42", "contacts": ["*"]}), None)
+    }
+
+    /// With doors of its own in place of the bell.
+    fn built(
+        policy: &str,
+        claims: &serde_json::Value,
+        doors: impl Into<Option<Box<dyn Doors>>>,
+    ) -> (House, Joins) {
+        let others = Others::default();
         let (joining, joins) = joining::channel();
         let limits = CurrentLimits::default();
         let (bell, sockets, metrics) = (Bell::default(), Sockets::default(), Metrics::new().unwrap());
         let socket: SocketId = "socket-000000001".parse().unwrap();
         sockets.add(socket);
         let common = Common {
-            policy: Arc::new(Policy::parse(crate::policy::WHATSAPP_CRM).unwrap()),
+            rules: rules(policy, &metrics),
             sockets: sockets.clone(),
-            doors: Box::new(bell.clone()),
+            doors: doors.into().unwrap_or_else(|| Box::new(bell.clone())),
             joining,
+            relaying: Box::new(others.clone()),
             metrics: metrics.clone(),
             limits: limits.clone(),
+            population: Arc::default(),
+            roster: Roster::default(),
         };
         let identity = Identity {
             user: "42".into(),
             tenant: None,
         };
         let admission = Arc::new(Population::default()).admit(socket, identity, SystemTime::now());
-        let claims = json!({"sub": "42", "contacts": ["*"]});
         let house = House {
-            session: Arc::new(Session::new(socket, &claims, Arc::new(common), admission)),
+            others,
+            session: Arc::new(Session::new(
+                socket,
+                claims,
+                &json!({}),
+                Arc::new(common),
+                admission,
+            )),
             bell,
             sockets,
             metrics,
@@ -54,6 +113,16 @@ impl House {
         let (mut house, joins) = House::new();
         house.tasks.spawn(joins.run());
         house
+    }
+
+    fn say(&self, name: &str, data: &serde_json::Value) {
+        let text = json!([name, data]).to_string();
+        self.session.event(Event::parse(&text, vec![]).unwrap(), None);
+    }
+
+    fn enter(&self, room: &str) {
+        let keep = keep().unwrap();
+        self.session.join(&RoomName::new(room).unwrap(), keep);
     }
 
     fn send(&self, name: &str, argument: &str) {
@@ -92,6 +161,14 @@ impl House {
         let line = text.lines().find_map(|l| l.strip_prefix(start));
         line.unwrap().parse().unwrap()
     }
+}
+
+fn rules(policy: &str, metrics: &Metrics) -> Rules {
+    let loaded = InForce {
+        policy: Arc::new(Policy::parse(policy).unwrap()),
+        shadow: None,
+    };
+    Rules::new(loaded, metrics.clone())
 }
 
 fn keep() -> Result<Keep, Refused> {
@@ -188,88 +265,4 @@ async fn nobody_waits_for_a_task_that_is_gone() {
     let (_, confirm) = house.bell.asked().await;
     assert!(confirm.is_closed() && !house.is_waiting());
     assert_eq!(house.dropped("joining_queue_full"), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_comes_too_fast_is_not_looked_at() {
-    let house = House::open();
-    house.limits.set(Limits {
-        events_per_second: 2,
-        ..Limits::default()
-    });
-    for number in 1..=4 {
-        house.send("subscribe:contact", &number.to_string());
-    }
-    house.bell.asked().await.1.send(keep()).ok().unwrap();
-    house.bell.asked().await.1.send(keep()).ok().unwrap();
-    house.until(|h| !h.is_waiting()).await;
-    assert_eq!(house.rooms(), ["contact:1", "contact:2"]);
-    assert_eq!(house.limited("events_per_second"), 2);
-    assert_eq!(house.dropped("socket_gone"), 1, "told once, not twice");
-    tokio::time::advance(Duration::from_millis(500)).await;
-    house.send("unsubscribe:contact", "1");
-    assert_eq!(house.rooms(), ["contact:2"], "half a second is one event");
-    house.limits.set(Limits::default());
-    house.send("unsubscribe:contact", "2");
-    assert_eq!(house.rooms(), Vec::<String>::new(), "off at once");
-}
-
-#[tokio::test]
-async fn no_more_rooms_than_so_many() {
-    let house = House::open();
-    house.limits.set(Limits {
-        max_rooms_per_socket: 1,
-        ..Limits::default()
-    });
-    house.send("subscribe:contact", "1");
-    // Behind it, and looked at in its turn.
-    house.send("subscribe:contact", "2");
-    house.bell.asked().await.1.send(keep()).ok().unwrap();
-    house.until(|h| !h.is_waiting()).await;
-    assert!(
-        house.bell.is_silent(),
-        "the bus is not asked for a room that is refused"
-    );
-    assert_eq!(
-        (house.rooms(), house.limited("max_rooms_per_socket")),
-        (vec!["contact:1".to_owned()], 1)
-    );
-    house.send("subscribe:contact", "1");
-    house.bell.asked().await.1.send(keep()).ok().unwrap();
-    house.until(|h| !h.is_waiting()).await;
-    house.send("unsubscribe:contact", "1");
-    house.send("subscribe:contact", "2");
-    house.bell.asked().await.1.send(keep()).ok().unwrap();
-    house.until(|h| !h.is_waiting()).await;
-    assert_eq!(
-        (house.rooms(), house.limited("max_rooms_per_socket")),
-        (vec!["contact:2".to_owned()], 1)
-    );
-}
-
-#[tokio::test]
-async fn a_long_event_is_not_looked_at() {
-    let house = House::open();
-    house.limits.set(Limits {
-        max_event_bytes: 29,
-        ..Limits::default()
-    });
-    house.send("subscribe:contact", "12345678901");
-    assert_eq!(house.limited("max_event_bytes"), 1);
-    assert!(house.bell.is_silent());
-    house.send("subscribe:contact", "1234567890");
-    assert_eq!(
-        house.bell.asked().await.0,
-        "contact:1234567890",
-        "17 and 12 bytes"
-    );
-}
-
-#[test]
-fn a_name_is_repeated_as_long_as_names_are() {
-    let long = "ü".repeat(200);
-    for (name, expected) in [("e", "e"), ("", ""), (long.as_str(), &long[..256])] {
-        assert_eq!(shortened(name), expected);
-    }
-    assert_eq!(shortened(&format!("e{long}")).len(), 255);
 }

@@ -17,5 +17,6 @@ mod drain;
 mod limits;
 mod operations;
 mod orders;
+mod relays;
 mod support;
 mod tidy;
