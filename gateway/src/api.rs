@@ -4,6 +4,7 @@ mod body;
 mod code;
 mod document;
 mod envelope;
+mod explain;
 mod keys;
 mod lookup;
 mod order;
@@ -12,6 +13,8 @@ mod publish;
 mod request;
 mod routes;
 mod trace;
+
+use std::sync::Arc;
 
 use adapter_redis::{Cluster, Limits};
 
@@ -22,6 +25,8 @@ pub use routes::router;
 
 use keys::Scope;
 
+use crate::sessions::Sessions;
+
 /// What the API's routes need, and no more.
 #[derive(Clone)]
 pub struct Api {
@@ -31,6 +36,8 @@ pub struct Api {
     pub limits: Limits,
     /// Counts what was refused before it reached the cluster.
     pub metrics: adapter_redis::Metrics,
+    /// Verifies tokens and knows the policy in force, for explanations.
+    pub sessions: Arc<Sessions>,
 }
 
 /// The path is right, the method is not.

@@ -165,7 +165,7 @@ impl App {
 
         let drain = Drain::default();
         let readiness = Arc::new(Readiness::new(config.admin.ready_grace));
-        let engine = engine::routes(&config.engine, sessions, &sockets);
+        let engine = engine::routes(&config.engine, sessions.clone(), &sockets);
         let path = &config.engine.path;
         let entrance = Entrance::new(current, metrics.clone());
         let public_routes = http::router(
@@ -181,6 +181,7 @@ impl App {
             cluster: cluster.clone(),
             limits,
             metrics: metrics.bus.clone(),
+            sessions,
         };
         let operations_parts = Operations {
             cluster: cluster.clone(),

@@ -1,6 +1,7 @@
 //! The command line. Every mistake that a person can make here ends with a sentence that says how to mend it, and
 //! with exit code 64; never with a panic.
 
+mod explain;
 mod http;
 mod publish;
 mod serve;
@@ -46,6 +47,8 @@ enum Command {
     ConfigDoc,
     /// Sign a token with the configured secret
     Token(token::Arguments),
+    /// Explain what the policy decides for a client: which rule, on which claims, with which outcome
+    Explain(explain::Arguments),
     /// Publish an event to a room, through Redis or the API
     Publish(publish::Arguments),
     /// Show what the cluster holds now
@@ -109,7 +112,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "roomcast: {}", failure.message);
             ExitCode::from(failure.code)
@@ -117,7 +120,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let config = cli.config;
     match cli.command.unwrap_or(Command::Serve(serve::Arguments::default())) {
         Command::Serve(arguments) => serve::run(config, arguments),
@@ -132,9 +135,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::ConfigDoc => print(crate::config::markdown().trim_end()),
         Command::Token(arguments) => token::run(config, arguments),
+        Command::Explain(arguments) => return explain::run(config, arguments),
         Command::Publish(arguments) => publish::run(config, arguments),
         Command::Stats(arguments) => stats::run(config, arguments),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes a line to standard output. A reader that went away (`roomcast config-doc | head`) is no failure.

@@ -22,7 +22,7 @@ use std::{collections::HashMap, fmt, time::SystemTime};
 use adapter_redis::{EventName, RoomName};
 use serde_json::Value;
 
-pub use explain::{Asked, Explanation, Verdict};
+pub use explain::{Asked, Emitted, Explanation, Verdict};
 pub use ingest::{Ingested, NotIngested};
 pub use relay::Relay;
 pub use reply::{Answer, Reply};

@@ -1,6 +1,7 @@
 //! The policy in force, which can be exchanged while clients are connected, and the one that is tried out beside it:
 //! that one is asked the same and only reported where it would have decided differently.
 
+mod explained;
 mod shadow;
 
 use std::{sync::Arc, time::SystemTime};
@@ -9,6 +10,7 @@ use adapter_redis::RoomName;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
+pub use self::explained::{Asker, Explained};
 use self::shadow::{Decision, Shadow};
 use crate::{
     auth::Claims,

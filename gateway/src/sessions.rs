@@ -66,6 +66,14 @@ impl Sessions {
         self.verifier.store(Arc::new(verifier));
     }
 
+    /// Verifies one token as for a client that connects now.
+    ///
+    /// # Errors
+    /// The refusal that the client would be told.
+    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
+        self.verifier.load().verify(token, now)
+    }
+
     /// The policy in force.
     pub fn rules(&self) -> &Rules {
         &self.common.rules

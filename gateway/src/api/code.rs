@@ -83,6 +83,11 @@ pub(super) static BAD_TARGET: Code = refused(
     "not exactly one of `user`, `session` and `room`, or one that is no id",
 );
 pub(super) static BAD_REASON: Code = refused("bad_reason", "`reason` has not 1 to 256 bytes of visible text");
+pub(super) static BAD_QUESTION: Code = refused(
+    "bad_question",
+    "not JSON, an unknown field, a field that is there twice or has the wrong type, not exactly one of `token` and \
+     `claims`, or an argument without an event",
+);
 pub(super) static BAD_USER: Code = refused(
     "bad_user",
     "the user in the path has not 1 to 256 bytes of visible text",

@@ -5,13 +5,20 @@ mod cost;
 mod names;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
 };
 
-use cel::{Context, Env, ExecutionError, Program};
+use cel::{
+    Context, Env, ExecutionError, Program,
+    common::{
+        types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt},
+        value::Val,
+    },
+};
 use serde_json::Value;
 
 use self::cost::{Cost, Size};
@@ -47,8 +54,14 @@ struct Use {
 pub(super) enum Failed {
     /// A claim is missing, types do not fit. The text may hold values: it is for whoever holds the token.
     Value(Box<ExecutionError>),
+    /// There is nothing at the path that it consists of.
+    Missing(Path),
     /// It gave something that is no JSON.
     NotJson,
+    /// It gave something else than true or false.
+    NotBool,
+    /// It gave something else than a list.
+    NotList,
     /// What it looks at is too large for what it does.
     TooMuch,
     /// The evaluation broke.
@@ -97,13 +110,20 @@ impl Expression {
     }
 
     pub(super) fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
+        if let Some(path) = self.as_path() {
+            // Only looks something up: that needs no evaluation, and keeps the order of keys.
+            return scope
+                .find(path)
+                .map(Cow::into_owned)
+                .ok_or_else(|| Failed::Missing(path.clone()));
+        }
+        let roots = self.uses.iter().map(|part| (part, scope.root(part.root)));
+        let roots: Vec<_> = roots.filter_map(|(part, value)| Some((part, value?))).collect();
         let mut context = Context::with_env(STANDARD.clone());
         let mut size = Size::default();
-        for part in &self.uses {
-            if let Some(value) = scope.root(part.root) {
-                let value = to_cel(&value, part.members.as_deref(), &mut size);
-                context.add_variable_from_value(part.root.name(), value);
-            }
+        for (part, value) in &roots {
+            let value = to_cel(value, part.members.as_deref(), &mut size);
+            context.add_variable_as_val(part.root.name(), value);
         }
         if !self.cost.is_affordable(size) {
             return Err(Failed::TooMuch);
@@ -136,17 +156,33 @@ impl Expression {
 
     /// Whether the condition is true. Everything else, failures included, is no; failures are on the record.
     pub(super) fn holds(&self, key: &'static str, scope: &Scope<'_>, trail: &mut Trail<'_>) -> bool {
-        match self.value(key, scope, trail) {
-            Ok(Value::Bool(value)) => value,
-            Ok(_) => {
-                trail.failed();
-                false
-            }
-            Err(_) => {
-                trail.failed();
-                false
-            }
-        }
+        let result = match self.evaluate(scope) {
+            Ok(Value::Bool(value)) => Ok(value),
+            Ok(_) => Err(Failed::NotBool),
+            Err(failed) => Err(failed),
+        };
+        trail.expression(key, self, scope, || match &result {
+            Ok(value) => Outcome::Value(Value::Bool(*value)),
+            Err(failed) => Outcome::Failed(failed.to_string()),
+        });
+        result.unwrap_or_else(|_| {
+            trail.failed();
+            false
+        })
+    }
+
+    /// The items of a list. A list that is not there has none, and neither has anything else.
+    pub(super) fn items(&self, key: &'static str, scope: &Scope<'_>, trail: &mut Trail<'_>) -> Vec<Value> {
+        let result = match self.evaluate(scope) {
+            Ok(Value::Array(items)) => Ok(items),
+            Ok(_) => Err(Failed::NotList),
+            Err(failed) => Err(failed),
+        };
+        trail.expression(key, self, scope, || match &result {
+            Ok(items) => Outcome::Value(Value::Array(items.clone())),
+            Err(failed) => Outcome::Failed(failed.to_string()),
+        });
+        result.unwrap_or_default()
     }
 
     /// What it looks at, with the values of the moment.
@@ -164,7 +200,10 @@ impl fmt::Display for Failed {
                 ExecutionError::UndeclaredReference(name) => write!(f, "{name} has no value"),
                 _ => f.write_str("the types do not fit"),
             },
+            Failed::Missing(path) => write!(f, "{path} has no value"),
             Failed::NotJson => f.write_str("it gives something that is no JSON"),
+            Failed::NotBool => f.write_str("it gives something else than true or false"),
+            Failed::NotList => f.write_str("it gives something else than a list"),
             Failed::TooMuch => f.write_str("what it looks at is too large for what it does"),
             Failed::Broken => f.write_str("it cannot be evaluated"),
         }
@@ -191,35 +230,35 @@ fn uses(paths: &[Path]) -> Vec<Use> {
 }
 
 /// The crate's own conversion makes unsigned numbers of all that are not negative, and CEL adds those to no plain
-/// `1`. Whole numbers are what people mean by them here: int.
-fn to_cel(value: &Value, members: Option<&[String]>, size: &mut Size) -> cel::Value {
+/// `1`. Whole numbers are what people mean by them here: int. Texts are not copied.
+fn to_cel<'v>(value: &'v Value, members: Option<&[String]>, size: &mut Size) -> Box<dyn Val + 'v> {
     size.add(1);
     match value {
-        Value::Null => cel::Value::Null,
-        Value::Bool(b) => cel::Value::Bool(*b),
-        Value::Number(n) => n
-            .as_i64()
-            .map(cel::Value::Int)
-            .or_else(|| n.as_u64().map(cel::Value::UInt))
-            .unwrap_or_else(|| cel::Value::Float(n.as_f64().unwrap_or(f64::NAN))),
+        Value::Null => Box::new(CelNull),
+        Value::Bool(b) => Box::new(CelBool::from(*b)),
+        Value::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(n), _) => Box::new(CelInt::from(n)),
+            (None, Some(n)) => Box::new(CelUInt::from(n)),
+            (None, None) => Box::new(CelDouble::from(n.as_f64().unwrap_or(f64::NAN))),
+        },
         Value::String(s) => {
             size.add_text(s);
-            cel::Value::String(Arc::new(s.clone()))
+            Box::new(CelString::from(s.as_str()))
         }
         Value::Array(items) => {
-            cel::Value::List(Arc::new(items.iter().map(|v| to_cel(v, None, size)).collect()))
+            let items: Vec<_> = items.iter().map(|v| to_cel(v, None, size)).collect();
+            Box::new(CelList::from(items))
         }
         Value::Object(map) => {
             let wanted = |name: &String| members.is_none_or(|m| m.contains(name));
-            let map: HashMap<String, cel::Value> = map
-                .iter()
-                .filter(|(name, _)| wanted(name))
+            let wanted = map.iter().filter(|(name, _)| wanted(name));
+            let map: HashMap<CelMapKey<'v>, _> = wanted
                 .map(|(name, v)| {
                     size.add_text(name);
-                    (name.clone(), to_cel(v, None, size))
+                    (CelMapKey::from(name.as_str()), to_cel(v, None, size))
                 })
                 .collect();
-            cel::Value::Map(map.into())
+            Box::new(CelMap::from(map))
         }
     }
 }

@@ -1,19 +1,20 @@
 //! A decision in words: which rule, on which claims, with which outcome. It asks the policy like everybody else does
 //! and only writes down more.
 
-use std::{fmt, time::SystemTime};
+mod words;
 
-use adapter_redis::RoomName;
+use std::time::SystemTime;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Asking, Identity, Outcome, Policy, Rule, Step, Trail};
+use super::{Answer, Asking, Identity, Policy, Relay, Reply, Rule, Step, Trail};
 use crate::{auth::Claims, refusal::Refusal};
 
 /// What is to be explained.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The query of the handshake.
+    /// The query of the handshake. Only rules on connect look at it.
     pub query: &'a Value,
     /// An event and its first argument; none = the connection itself.
     pub event: Option<(&'a str, &'a Value)>,
@@ -34,7 +35,7 @@ pub enum Verdict {
 pub struct Explanation {
     /// Whether it is allowed.
     pub verdict: Verdict,
-    /// What that means, in words.
+    /// What that means or why, in words.
     pub message: String,
     /// The stable code of the refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,30 +54,66 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The rooms that it is about: those on connect, or the one of the event.
     pub rooms: Vec<String>,
+    /// The event that goes out: to the others in the room, or back to the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emit: Option<Emitted>,
+    /// What the rule answers to a client that asks for an ack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack: Option<Value>,
     /// Everything that was looked at, in order.
     pub steps: Vec<Step>,
 }
 
+/// An event that goes out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Emitted {
+    /// Its name.
+    pub event: String,
+    /// Its argument, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
 impl Explanation {
-    /// The token itself was refused: the policy was not asked.
-    pub fn refused_token(refusal: Refusal) -> Explanation {
-        let mut explanation = Explanation::new(Verdict::Refused, refusal.message().to_owned());
-        explanation.code = Some(refusal.code());
-        explanation
+    /// Refused; of a token for example, so that the policy was not asked.
+    pub fn refused(refusal: Refusal) -> Explanation {
+        Explanation {
+            code: Some(refusal.code()),
+            ..Explanation::new(Verdict::Refused, refusal.message())
+        }
     }
 
-    fn new(verdict: Verdict, message: String) -> Explanation {
+    /// What was asked about.
+    #[must_use]
+    pub fn about(self, event: Option<&str>) -> Explanation {
+        Explanation {
+            event: event.map(str::to_owned),
+            ..self
+        }
+    }
+
+    fn new(verdict: Verdict, message: &str) -> Explanation {
         Explanation {
             verdict,
-            message,
+            message: message.to_owned(),
             code: None,
             user: None,
             tenant: None,
             event: None,
             rule: None,
             rooms: Vec::new(),
+            emit: None,
+            ack: None,
             steps: Vec::new(),
         }
+    }
+
+    fn bad_data(why: Option<String>) -> Explanation {
+        let mut explanation = Explanation::refused(Refusal::BadData);
+        if let Some(why) = why {
+            explanation.message = why;
+        }
+        explanation
     }
 }
 
@@ -85,7 +122,7 @@ impl Policy {
     pub fn explain(&self, claims: &Claims, asked: Asked<'_>, now: SystemTime) -> Explanation {
         let mut trail = Trail::recording();
         let mut explanation = match self.identify(claims.values(), now, &mut trail) {
-            Err(refusal) => Explanation::refused_token(refusal),
+            Err(refusal) => Explanation::refused(refusal),
             Ok(identity) => {
                 let mut explanation = match asked.event {
                     None => self.explain_connect(claims, asked.query, &identity, now, &mut trail),
@@ -106,9 +143,15 @@ impl Policy {
                 explanation
             }
         };
-        explanation.event = asked.event.map(|(event, _)| event.to_owned());
         explanation.steps = trail.into_steps();
-        explanation
+        if explanation
+            .code
+            .is_some_and(|code| code != Refusal::BadData.code())
+            && let Some(last) = explanation.steps.last()
+        {
+            explanation.message = words::why_not(last);
+        }
+        explanation.about(asked.event.map(|(event, _)| event))
     }
 
     fn explain_connect<'a>(
@@ -120,95 +163,84 @@ impl Policy {
         trail: &mut Trail<'a>,
     ) -> Explanation {
         let rooms = self.rooms(claims.values(), query, identity, now, trail);
-        let mut explanation = Explanation::new(
-            Verdict::Allowed,
-            format!("connected, in {}", counted(rooms.len())),
-        );
+        let mut explanation = Explanation::new(Verdict::Allowed, &words::in_rooms(rooms.len()));
         explanation.rooms = rooms.iter().map(|r| r.as_str().to_owned()).collect();
         explanation
     }
 
     fn explain_event<'a>(&'a self, event: &str, asking: &Asking<'_>, trail: &mut Trail<'a>) -> Explanation {
         let Some(rule) = self.rule(event) else {
-            return Explanation::refused_token(Refusal::UnknownEvent);
+            return Explanation::refused(Refusal::UnknownEvent);
         };
-        let (decided, words): (Result<Option<RoomName>, Refusal>, &str) = match rule {
-            Rule::Subscribe(rule) => (rule.enter(asking, trail).map(Some), "enters the room"),
-            Rule::Leave(rule) => (rule.leave(asking, trail).map(Some), "leaves the room"),
-            Rule::Relay(relay) | Rule::Stop(relay) => (
-                relay.room(asking, trail).map(Some),
-                "reaches the others in the room, if the sender is in it",
-            ),
-            Rule::Reply(_) => (Ok(None), "answered by the gateway itself"),
+        let (room, explain): (_, &dyn Fn() -> Explanation) = match &rule {
+            Rule::Subscribe(rule) => (rule.enter(asking, trail).map(Some), &|| {
+                allowed("enters the room")
+            }),
+            Rule::Leave(rule) => (rule.leave(asking, trail).map(Some), &|| {
+                allowed("leaves the room")
+            }),
+            Rule::Relay(relay) => (relay.room(asking, trail).map(Some), &|| begins(relay, asking)),
+            Rule::Stop(relay) => (relay.room(asking, trail).map(Some), &|| ends(relay, asking)),
+            Rule::Reply(reply) => (Ok(None), &|| answers(reply, asking)),
         };
-        let mut explanation = match decided {
-            Ok(room) => {
-                let mut explanation = Explanation::new(Verdict::Allowed, words.to_owned());
-                explanation.rooms = room.iter().map(|r| r.as_str().to_owned()).collect();
-                explanation
-            }
-            Err(refusal) => Explanation::refused_token(refusal),
+        let mut explanation = match room {
+            Ok(room) => Explanation {
+                rooms: room.iter().map(|r| r.as_str().to_owned()).collect(),
+                ..explain()
+            },
+            Err(refusal) => Explanation::refused(refusal),
         };
         explanation.rule = Some(rule.place().to_owned());
         explanation
     }
 }
 
-fn counted(rooms: usize) -> String {
-    match rooms {
-        1 => "1 room".to_owned(),
-        rooms => format!("{rooms} rooms"),
+fn allowed(words: &str) -> Explanation {
+    Explanation::new(Verdict::Allowed, words)
+}
+
+fn begins(relay: &Relay, asking: &Asking<'_>) -> Explanation {
+    match relay.begin(asking) {
+        Some(answer) => Explanation {
+            emit: Some(emitted(relay.emit().as_str(), answer, asking)),
+            ..allowed("reaches the others in the room, if the client is in it")
+        },
+        None => Explanation::bad_data(relay.why_no_begin(asking)),
     }
 }
 
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = self.event.as_deref().unwrap_or("connect");
-        let verdict = match self.verdict {
-            Verdict::Allowed => "allowed",
-            Verdict::Refused => "refused",
-        };
-        write!(f, "{subject}: {verdict}")?;
-        if let Some(code) = self.code {
-            write!(f, " ({code})")?;
-        }
-        writeln!(f, ", {}", self.message)?;
-        if let Some(user) = &self.user {
-            write!(f, "  user {user}")?;
-            if let Some(tenant) = &self.tenant {
-                write!(f, ", tenant {tenant}")?;
-            }
-            writeln!(f)?;
-        }
-        for room in &self.rooms {
-            writeln!(f, "  room {room}")?;
-        }
-        if let Some(rule) = &self.rule {
-            writeln!(f, "  decided by {rule}")?;
-        }
-        for step in &self.steps {
-            writeln!(f, "  {step}")?;
-        }
-        Ok(())
+/// What goes out at the end was computed at the beginning: what is sent with the end only names the room.
+fn ends(relay: &Relay, asking: &Asking<'_>) -> Explanation {
+    Explanation {
+        emit: relay
+            .end(asking)
+            .map(|answer| emitted(relay.emit().as_str(), answer, asking)),
+        ..allowed("ends what the client began in the room, if it did")
     }
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step {
-            rule, key, source, ..
-        } = self;
-        write!(f, "{rule} {key} = {source}  ->  ")?;
-        match &self.outcome {
-            Outcome::Value(value) => write!(f, "{value}")?,
-            Outcome::Failed(why) => write!(f, "no: {why}")?,
-        }
-        for (name, value) in &self.looked_at {
-            match value {
-                Value::Null => write!(f, "\n      {name} has no value")?,
-                value => write!(f, "\n      {name} is {value}")?,
-            }
-        }
-        Ok(())
+fn answers(reply: &Reply, asking: &Asking<'_>) -> Explanation {
+    let (Some(data), Some(ack)) = (reply.data(asking), reply.ack(asking)) else {
+        return Explanation::bad_data(reply.why_none(asking));
+    };
+    Explanation {
+        emit: reply.emit().map(|event| emitted(event.as_str(), data, asking)),
+        ack: value(ack, asking),
+        ..allowed("answered by the gateway itself")
+    }
+}
+
+fn emitted(event: &str, answer: Answer, asking: &Asking<'_>) -> Emitted {
+    Emitted {
+        event: event.to_owned(),
+        data: value(answer, asking),
+    }
+}
+
+fn value(answer: Answer, asking: &Asking<'_>) -> Option<Value> {
+    match answer {
+        Answer::Echo => Some(asking.argument.clone()),
+        Answer::Json(value) => Some(value),
+        Answer::Nothing => None,
     }
 }

@@ -1,7 +1,6 @@
 //! Rooms on connect: `[[join]]`.
 
 use adapter_redis::RoomName;
-use serde_json::Value;
 
 use super::{
     condition::Expression,
@@ -61,11 +60,8 @@ impl Join {
         match &self.each {
             None => add(scope, trail),
             Some(each) => {
-                // A list that is not there gives no rooms, as the contract says; neither does anything else.
-                if let Ok(Value::Array(items)) = each.value("each", scope, trail) {
-                    for item in &items {
-                        add(&scope.with_item(item), trail);
-                    }
+                for item in &each.items("each", scope, trail) {
+                    add(&scope.with_item(item), trail);
                 }
             }
         }

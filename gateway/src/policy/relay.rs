@@ -122,6 +122,16 @@ impl Relay {
         self.timeout.and_then(|t| now.checked_add(t)).unwrap_or(now)
     }
 
+    /// Why [`Relay::begin`] gives nothing.
+    pub(super) fn why_no_begin(&self, asking: &Asking<'_>) -> Option<String> {
+        let scope = asking.scope();
+        let why = |key: &str, why: String| format!("`{key}` of {}: {why}", self.place);
+        let data = self.data.as_ref().and_then(|body| body.why_none(&scope));
+        let on = || self.on.as_ref().and_then(|shape| shape.why_none(&scope));
+        data.map(|text| why("data", text))
+            .or_else(|| on().map(|text| why("on", text)))
+    }
+
     fn body(&self, merged: Option<&Shape>, asking: &Asking<'_>) -> Option<Answer> {
         let scope = asking.scope();
         let base = match &self.data {

@@ -83,6 +83,16 @@ impl Reply {
     pub fn ack(&self, asking: &Asking<'_>) -> Option<Answer> {
         answer(self.ack.as_ref(), asking)
     }
+
+    /// Why one of the two above gives nothing.
+    pub(super) fn why_none(&self, asking: &Asking<'_>) -> Option<String> {
+        let scope = asking.scope();
+        let bodies = [("data", &self.data), ("ack", &self.ack)];
+        bodies.into_iter().find_map(|(key, body)| {
+            let why = body.as_ref()?.why_none(&scope)?;
+            Some(format!("`{key}` of {}: {why}", self.place))
+        })
+    }
 }
 
 impl Body {
@@ -97,6 +107,14 @@ impl Body {
         match self {
             Body::Expression(expression) => expression.evaluate(scope).ok(),
             Body::Shape(shape) => shape.value(scope),
+        }
+    }
+
+    /// Why there is no value.
+    pub(super) fn why_none(&self, scope: &Scope<'_>) -> Option<String> {
+        match self {
+            Body::Expression(expression) => expression.evaluate(scope).err().map(|e| e.to_string()),
+            Body::Shape(shape) => shape.why_none(scope),
         }
     }
 }

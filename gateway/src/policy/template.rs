@@ -172,4 +172,20 @@ impl Shape {
             Shape::List(items) => Value::Array(items.iter().map(|s| s.value(scope)).collect::<Option<_>>()?),
         })
     }
+
+    /// Why there is no value: the first text that has none.
+    pub(super) fn why_none(&self, scope: &Scope<'_>) -> Option<String> {
+        match self {
+            Shape::Template(template) => {
+                let none = template.value(scope).is_none();
+                none.then(|| format!("{} has no value", template.source()))
+            }
+            Shape::Literal(_) => None,
+            Shape::Table(entries) => entries.iter().find_map(|(_, shape)| match shape {
+                Shape::Template(template) if template.is_optional() => None,
+                shape => shape.why_none(scope),
+            }),
+            Shape::List(items) => items.iter().find_map(|shape| shape.why_none(scope)),
+        }
+    }
 }

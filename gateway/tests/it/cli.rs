@@ -2,14 +2,21 @@
 
 use std::{
     net::TcpListener,
+    path::Path,
     process::{Command, Output},
 };
 
 use crate::config::Folder;
 
-fn roomcast(arguments: &[&str]) -> Output {
+/// Runs the binary in the folder of the tests.
+pub fn roomcast(arguments: &[&str]) -> Output {
+    roomcast_in(Path::new("."), arguments)
+}
+
+/// Runs the binary in a folder, without any environment.
+pub fn roomcast_in(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
-    command.args(arguments).env_clear();
+    command.args(arguments).current_dir(folder).env_clear();
     command.output().unwrap()
 }
 
@@ -23,6 +30,8 @@ fn mistakes_end_with_64_and_a_sentence() {
     let good = good.to_str().unwrap();
     let keyed = folder.file("keyed.toml", &format!("{GOOD}[api]\nkeys = [\"k\"]\n"));
     let keyed = keyed.to_str().unwrap();
+    let bad_policy = folder.file("bad-policy.toml", "[identity]\n");
+    let bad_policy = bad_policy.to_str().unwrap();
     for (arguments, expect) in [
         (vec!["serve"], "no key to verify tokens"),
         (vec![], "no key to verify tokens"),
@@ -59,6 +68,41 @@ fn mistakes_end_with_64_and_a_sentence() {
         (
             vec!["token", "--config", good, "--user", "1", "--ttl", "long"],
             "invalid value 'long' for '--ttl",
+        ),
+        (
+            vec!["explain", "--config", good],
+            "<--token <TOKEN>|--claims <JSON>>",
+        ),
+        (vec!["explain", "--token", "t"], "no key to verify tokens"),
+        (
+            vec!["explain", "--config", good, "--claims", "[1]"],
+            "the claims of a token are an object",
+        ),
+        (
+            vec!["explain", "--config", good, "--claims", "{}", "--token", "t"],
+            "cannot be used with",
+        ),
+        (
+            vec!["explain", "--config", good, "--claims", "{}", "--arg", "7"],
+            "--event <EVENT>",
+        ),
+        (
+            vec![
+                "explain", "--config", good, "--claims", "{}", "--event", "e", "--data", "hello",
+            ],
+            "not JSON",
+        ),
+        (
+            vec!["explain", "--config", good, "--claims", "{}", "--query", "x"],
+            "write it as name=value",
+        ),
+        (
+            vec!["explain", "--claims", "{}", "--policy", "/no/such.toml"],
+            "--policy /no/such.toml: cannot be read",
+        ),
+        (
+            vec!["explain", "--claims", "{}", "--policy", bad_policy],
+            "the policy has 1 problem:\n  - ",
         ),
         (vec!["publish", "--config", good, "--event", "e"], "--room <ROOM>"),
         (
@@ -165,6 +209,7 @@ fn answers_end_with_0() {
         (vec!["--help"], "Try it: roomcast serve --dev"),
         (vec!["serve", "--help"], "--client-bundle"),
         (vec!["publish", "--help"], "--api-key"),
+        (vec!["explain", "--help"], "Exit code: 0 = allowed, 1 = refused"),
         (vec!["--version"], env!("CARGO_PKG_VERSION")),
         (vec!["check-config", good], ": ok"),
         (vec!["check-config", "--config", good], ": ok"),

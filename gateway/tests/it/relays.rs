@@ -42,12 +42,18 @@ async fn typing_reaches_the_others_in_the_room_and_ends_with_the_client() {
     let mut eve = member(&two, "eve", "2").await;
 
     let data = json!({"contactId": "1", "whatsappAccountId": "w", "userId": "forged", "timestamp": 0});
-    let ack = ann.call("typing:start", &[data.clone()]).await.unwrap();
+    let ack = ann
+        .call("typing:start", std::slice::from_ref(&data))
+        .await
+        .unwrap();
     assert_eq!(ack, [json!({"ok": true})]);
     for client in [&mut tab, &mut bob] {
         assert_eq!(indicator(client).await, (json!("ann"), json!(true)));
     }
-    let ack = eve.call("typing:start", &[data.clone()]).await.unwrap();
+    let ack = eve
+        .call("typing:start", std::slice::from_ref(&data))
+        .await
+        .unwrap();
     assert_eq!(
         (&ack[0]["ok"], &ack[0]["code"]),
         (&json!(false), &json!("not_in_room"))

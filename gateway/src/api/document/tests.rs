@@ -91,6 +91,8 @@ fn every_reference_leads_somewhere() {
         "Requested",
         "Obeyed",
         "Disconnect",
+        "Explain",
+        "Explanation",
         "Move",
         "Problem",
         "Room",

@@ -3,8 +3,8 @@
 //! what it looks at. Pure.
 
 use cel::{
-    IdedExpr,
-    common::ast::{EntryExpr, Expr},
+    Context, IdedExpr, Program,
+    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators},
 };
 
 /// The longest expression, in bytes.
@@ -13,20 +13,34 @@ const MAX_SOURCE: usize = 4096;
 const MAX_NESTING: usize = 32;
 /// The most loops (`all`, `exists`, `map`, `filter`) inside of loops.
 const MAX_LOOPS: u32 = 3;
-/// The most steps of one evaluation, as reckoned here: some tens of milliseconds at worst, and a thousandth of
-/// that for what people write.
+/// The most steps of one evaluation, as reckoned here.
 const BUDGET: u64 = 2_000_000;
+/// What a pattern is reckoned at for each time that it is looked for: it is compiled anew each time.
+const PATTERN: u64 = 2_000;
+/// The longest pattern, in bytes, and the most that it may count to: `[0-9]{6,15}` is compiled as fifteen parts.
+const MAX_PATTERN: usize = 256;
+const MAX_COUNT: u64 = 64;
+/// How many bytes of text are one step.
+const BYTES: u64 = 16;
+/// The powers of the size that are told apart. Loops and what goes through lists inside of them come to fewer.
+const POWERS: usize = 8;
 
-/// How much work an expression is for each thing that it looks at.
+/// How much work an expression is: how many of its parts take time that grows with a power of the size of what it looks
+/// at. `claims.a.exists(x, x in claims.b)` goes through a list for each item of a list, which is the square.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
-    parts: u64,
-    loops: u32,
+    parts: [u64; POWERS],
+    /// How much the expression itself can put together.
+    own: u64,
 }
 
 /// How much there is to look at: values, and texts by their length.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Size(u64);
+
+/// What is known of a value: with which power of the size it grows. 0 = it does not, or it is an item of a loop over
+/// what was there before: all items together are no more than the list, which the loop was reckoned at already.
+type Power = usize;
 
 impl Size {
     pub(super) fn add(&mut self, values: u64) {
@@ -34,88 +48,229 @@ impl Size {
     }
 
     pub(super) fn add_text(&mut self, text: &str) {
-        self.add(text.len() as u64 / 16);
+        self.add(text.len() as u64 / BYTES);
     }
 }
 
 impl Cost {
     /// Reckons, and refuses what has no bound.
     pub(super) fn of(expression: &IdedExpr) -> Result<Cost, String> {
-        let mut cost = Cost { parts: 0, loops: 0 };
-        cost.visit(expression, 0)?;
-        if cost.loops > MAX_LOOPS {
+        let mut reckoning = Reckoning {
+            cost: Cost {
+                parts: [0; POWERS],
+                own: 0,
+            },
+            depth: 0,
+            loops: 0,
+            bound: Vec::new(),
+        };
+        let result = reckoning.visit(expression, 0)?;
+        if reckoning.loops > MAX_LOOPS {
             return Err(format!(
                 "{} loops inside of each other; {MAX_LOOPS} are the most",
-                cost.loops
+                reckoning.loops
             ));
         }
-        Ok(cost)
+        reckoning.spend(1, result); // what comes out is made into JSON
+        Ok(reckoning.cost)
     }
 
     /// Whether it may be evaluated on so much.
     pub(super) fn is_affordable(&self, size: Size) -> bool {
         // A loop may run over what the expression itself puts together.
-        let each = size.0.max(self.parts);
-        let steps = each.saturating_pow(self.loops.max(1)).saturating_mul(self.parts);
+        let each = size.0.max(self.own);
+        let powers = std::iter::successors(Some(1_u64), |power| Some(power.saturating_mul(each)));
+        let steps = self.parts.iter().zip(powers);
+        let steps = steps.fold(0_u64, |sum, (parts, power)| {
+            sum.saturating_add(parts.saturating_mul(power))
+        });
         steps <= BUDGET
     }
+}
 
-    fn visit(&mut self, expression: &IdedExpr, loops: u32) -> Result<(), String> {
-        self.parts += 1;
-        match &expression.expr {
-            Expr::Call(call) => {
-                let pattern = call.args.last().map(|p| &p.expr);
-                if call.func_name == "matches" && !matches!(pattern, Some(Expr::Literal(_))) {
-                    return Err(
-                        "the pattern of matches() must be written here: compiling one costs too much"
-                            .to_owned(),
-                    );
-                }
-                for part in call.target.iter().map(AsRef::as_ref).chain(&call.args) {
-                    self.visit(part, loops)?;
-                }
-            }
-            Expr::Comprehension(comprehension) => {
-                self.loops = self.loops.max(loops + 1);
-                for part in [&comprehension.iter_range, &comprehension.accu_init] {
-                    self.visit(part, loops)?;
-                }
-                for part in [
-                    &comprehension.loop_cond,
-                    &comprehension.loop_step,
-                    &comprehension.result,
-                ] {
-                    self.visit(part, loops + 1)?;
-                }
-            }
-            Expr::Select(select) => self.visit(&select.operand, loops)?,
-            Expr::List(list) => {
-                for item in &list.elements {
-                    self.visit(item, loops)?;
-                }
-            }
-            Expr::Map(map) => self.entries(map.entries.iter().map(|e| &e.expr), loops)?,
-            Expr::Struct(message) => self.entries(message.entries.iter().map(|e| &e.expr), loops)?,
-            Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
+/// On the way through an expression.
+struct Reckoning<'e> {
+    cost: Cost,
+    /// How many loops are around, and the most that there were.
+    depth: u32,
+    loops: u32,
+    /// The variables of the loops around, and how they grow.
+    bound: Vec<(&'e str, Power)>,
+}
+
+impl<'e> Reckoning<'e> {
+    fn spend(&mut self, parts: u64, power: Power) {
+        if let Some(sum) = self.cost.parts.get_mut(power.min(POWERS - 1)) {
+            *sum = sum.saturating_add(parts);
         }
-        Ok(())
     }
 
-    fn entries<'a>(
-        &mut self,
-        entries: impl Iterator<Item = &'a EntryExpr>,
-        loops: u32,
-    ) -> Result<(), String> {
-        for entry in entries {
-            match entry {
-                EntryExpr::StructField(field) => self.visit(&field.value, loops)?,
-                EntryExpr::MapEntry(pair) => {
-                    self.visit(&pair.key, loops)?;
-                    self.visit(&pair.value, loops)?;
-                }
+    /// Reckons a part that is evaluated as often as this power says, and tells how what comes out of it grows.
+    fn visit(&mut self, expression: &'e IdedExpr, often: Power) -> Result<Power, String> {
+        self.spend(1, often);
+        self.cost.own += 1;
+        match &expression.expr {
+            Expr::Call(call) => self.call(call, often),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension, often),
+            Expr::Select(select) => self.visit(&select.operand, often),
+            Expr::List(list) => self.all(list.elements.iter(), often),
+            Expr::Map(map) => self.entries(map.entries.iter().map(|e| &e.expr), often),
+            Expr::Struct(message) => self.entries(message.entries.iter().map(|e| &e.expr), often),
+            Expr::Ident(name) => {
+                let bound = self.bound.iter().rev().find(|(bound, _)| bound == name);
+                Ok(bound.map_or(1, |(_, power)| *power))
             }
+            Expr::Literal(value) => {
+                let length = text(value).map_or(0, |text| text.len() as u64 / BYTES);
+                self.spend(length, often);
+                self.cost.own += length;
+                Ok(0)
+            }
+            Expr::Unspecified => Ok(0),
         }
+    }
+
+    /// Several values that are put together: each is copied.
+    fn all(&mut self, parts: impl Iterator<Item = &'e IdedExpr>, often: Power) -> Result<Power, String> {
+        let mut most = 0;
+        for part in parts {
+            let power = self.visit(part, often)?;
+            self.spend(1, often + power);
+            most = most.max(power);
+        }
+        Ok(most)
+    }
+
+    fn call(&mut self, call: &'e CallExpr, often: Power) -> Result<Power, String> {
+        if call.func_name == "matches" {
+            self.pattern(call.args.last(), often)?;
+        }
+        let mut powers = Vec::with_capacity(3);
+        for part in call.target.iter().map(AsRef::as_ref).chain(&call.args) {
+            powers.push(self.visit(part, often)?);
+        }
+        let most = powers.iter().copied().max().unwrap_or_default();
+        let (goes_through, gives) = match call.func_name.as_str() {
+            operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT => (0, 0),
+            operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO => (0, 0),
+            operators::NEGATE | operators::NOT_STRICTLY_FALSE => (0, 0),
+            // Both are gone through together, up to the end of the shorter one.
+            operators::EQUALS
+            | operators::NOT_EQUALS
+            | operators::LESS
+            | operators::LESS_EQUALS
+            | operators::GREATER
+            | operators::GREATER_EQUALS => (powers.iter().copied().min().unwrap_or_default(), 0),
+            // Each item of the list is compared; whatever is looked for, no further than the item goes.
+            operators::IN => (powers.last().copied().unwrap_or_default(), 0),
+            "matches" | "contains" | "startsWith" | "endsWith" | "size" => (most, 0),
+            _ => (most, most),
+        };
+        self.spend(1, often + goes_through);
+        Ok(gives)
+    }
+
+    fn comprehension(&mut self, comprehension: &'e ComprehensionExpr, often: Power) -> Result<Power, String> {
+        let range = self.visit(&comprehension.iter_range, often)?;
+        self.visit(&comprehension.accu_init, often)?;
+        // How often it runs: the items of what the expression wrote down are reckoned as if they grew, too.
+        let runs = often + range.max(1);
+        self.spend(1, runs); // each item is copied
+        let item = if is_given(&comprehension.iter_range) {
+            0
+        } else {
+            range
+        };
+        let outside = self.bound.len();
+        self.bound.push((&comprehension.iter_var, item));
+        self.bound
+            .extend(comprehension.iter_var2.iter().map(|name| (name.as_str(), item)));
+        // The list that is being put together is not copied for each item; those of `all` and `exists` do not grow.
+        self.bound.push((&comprehension.accu_var, 0));
+        self.depth += 1;
+        self.loops = self.loops.max(self.depth);
+        self.visit(&comprehension.loop_cond, runs)?;
+        let step = self.visit(&comprehension.loop_step, runs)?;
+        self.depth -= 1;
+        let gathers = matches!(comprehension.accu_init.expr, Expr::List(_) | Expr::Map(_));
+        let whole = if gathers { range.max(1) + step } else { 0 };
+        if let Some((_, power)) = self.bound.last_mut() {
+            *power = whole;
+        }
+        let result = self.visit(&comprehension.result, often)?;
+        self.bound.truncate(outside);
+        self.spend(1, often + result);
+        Ok(result)
+    }
+
+    fn entries(
+        &mut self,
+        entries: impl Iterator<Item = &'e EntryExpr>,
+        often: Power,
+    ) -> Result<Power, String> {
+        let parts = entries.flat_map(|entry| match entry {
+            EntryExpr::StructField(field) => [Some(&field.value), None],
+            EntryExpr::MapEntry(pair) => [Some(&pair.key), Some(&pair.value)],
+        });
+        self.all(parts.flatten(), often)
+    }
+
+    fn pattern(&mut self, pattern: Option<&IdedExpr>, often: Power) -> Result<(), String> {
+        let Some(Expr::Literal(value)) = pattern.map(|p| &p.expr) else {
+            return Err(
+                "the pattern of matches() must be written here: compiling one costs too much".to_owned(),
+            );
+        };
+        let pattern = text(value).unwrap_or_default();
+        if pattern.len() > MAX_PATTERN {
+            let length = pattern.len();
+            return Err(format!("a pattern of {length} bytes; {MAX_PATTERN} are the most"));
+        }
+        let counted: u64 = counts(pattern).fold(0, u64::saturating_add);
+        if counted > MAX_COUNT {
+            return Err(format!(
+                "the pattern {pattern:?} counts up to {counted} in all; {MAX_COUNT} are the most"
+            ));
+        }
+        check_pattern(pattern)?;
+        self.spend(
+            PATTERN.saturating_mul(1 + pattern.len() as u64 / BYTES + counted),
+            often,
+        );
         Ok(())
+    }
+}
+
+/// How often the parts of a pattern are repeated: 15 for `a{6,15}`.
+fn counts(pattern: &str) -> impl Iterator<Item = u64> {
+    let counts = pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    counts.filter_map(|(count, _)| count.split(',').filter_map(|n| n.trim().parse().ok()).max())
+}
+
+/// A pattern that cannot be compiled is a mistake in the file, and not a no for everybody.
+fn check_pattern(pattern: &str) -> Result<(), String> {
+    let mut context = Context::default();
+    context.add_variable_from_value("pattern", pattern.to_owned());
+    let checked = Program::compile("''.matches(pattern)").map(|program| program.execute(&context).is_ok());
+    match checked {
+        Ok(true) => Ok(()),
+        _ => Err(format!("{pattern:?} is no pattern that can be compiled")),
+    }
+}
+
+/// What was there before the evaluation, or a part of it: not put together by the expression.
+fn is_given(expression: &IdedExpr) -> bool {
+    match &expression.expr {
+        Expr::Ident(_) => true,
+        Expr::Select(select) => is_given(&select.operand),
+        _ => false,
+    }
+}
+
+fn text(value: &LiteralValue) -> Option<&str> {
+    match value {
+        LiteralValue::String(text) => Some(text.inner()),
+        _ => None,
     }
 }
 
@@ -159,24 +314,34 @@ mod tests {
 
     #[test]
     fn what_people_write_is_affordable_and_what_burns_a_processor_is_not() {
+        let three = "data.a.all(x, data.a.all(y, data.a.all(z, x + y + z > 0)))";
         for (source, size, expect) in [
             ("arg in claims.a || '*' in claims.a", 10, true),
             ("arg in claims.a || '*' in claims.a", 100_000, true),
             ("arg in claims.a || '*' in claims.a", 1_000_000, false),
             ("claims.a.exists(x, x == arg)", 10_000, true),
-            ("claims.a.exists(x, x in claims.b)", 10_000, true),
-            ("claims.a.exists(x, claims.b.exists(y, x == y))", 200, true),
-            ("claims.a.exists(x, claims.b.exists(y, x == y))", 10_000, false),
             (
-                "data.a.all(x, data.a.all(y, data.a.all(z, x + y + z > 0)))",
-                20,
+                "claims.a.exists(x, x.id == arg && x.role in ['a', 'b'])",
+                10_000,
                 true,
             ),
-            (
-                "data.a.all(x, data.a.all(y, data.a.all(z, x + y + z > 0)))",
-                1_000,
-                false,
-            ),
+            ("claims.a.exists(x, x in claims.b)", 1_000, true),
+            ("claims.a.exists(x, x in claims.b)", 10_000, false),
+            ("claims.a.exists(x, claims.b == claims.c)", 10_000, false),
+            ("claims.a.exists(x, claims.b.contains(claims.c))", 10_000, false),
+            ("claims.a.exists(x, x.startsWith('a'))", 10_000, true),
+            ("size(claims.a.map(x, x + 1)) > 0", 10_000, true),
+            ("size(claims.a.map(x, claims.b)) > 0", 10_000, false),
+            ("claims.a.map(x, claims.b).all(l, size(l) > 0)", 10_000, false),
+            ("claims.a.map(x, [x])", 10_000, true),
+            ("claims.a.map(x, [claims.a])", 10_000, false),
+            ("claims.a.exists(x, claims.b.exists(y, x == y))", 200, true),
+            ("claims.a.exists(x, claims.b.exists(y, x == y))", 10_000, false),
+            (three, 20, true),
+            (three, 1_000, false),
+            ("arg.matches('^[a-z]{1,20}$')", 10_000, true),
+            ("claims.a.exists(x, x.matches('^a'))", 100, true),
+            ("claims.a.exists(x, x.matches('^a'))", 10_000, false),
         ] {
             let affordable = cost(source).unwrap().is_affordable(Size(size));
             assert_eq!(affordable, expect, "{source} on {size}");
@@ -190,6 +355,13 @@ mod tests {
         for (source, expect) in [
             (loops, "4 loops inside of each other; 3 are the most"),
             ("a.matches(arg)", "the pattern of matches() must be written here"),
+            ("a.matches('(')", "is no pattern that can be compiled"),
+            ("a.matches('a{65}')", "counts up to 65 in all; 64 are the most"),
+            ("a.matches('(a{40}b{1,30})')", "counts up to 70 in all"),
+            (
+                &format!("a.matches('{}')", "x".repeat(257)),
+                "a pattern of 257 bytes; 256 are the most",
+            ),
             (&format!("{}1{}", "(".repeat(33), ")".repeat(33)), "goes 33 deep"),
             (&format!("{}1", "a ? 1 : ".repeat(33)), "goes 33 deep"),
             (&format!("'{}'", "x".repeat(4096)), "is 4098 bytes long"),
@@ -197,7 +369,12 @@ mod tests {
             let error = cost(source).unwrap_err();
             assert!(error.contains(expect), "{source}: {error}");
         }
-        for source in ["a.matches('^x')", "a in ['0-0-0', '1-1-1', '2-2-2']", "((((a))))"] {
+        for source in [
+            "a.matches('^x')",
+            "a.matches('^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$')",
+            "a in ['0-0-0', '1-1-1', '2-2-2']",
+            "((((a))))",
+        ] {
             assert!(cost(source).is_ok(), "{source}");
         }
     }
