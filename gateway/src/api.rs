@@ -19,7 +19,7 @@ use std::sync::Arc;
 use adapter_redis::{Cluster, Limits};
 
 pub use code::{Code, NOT_FOUND};
-pub use keys::{ApiKeys, KEYS};
+pub use keys::{ApiKeys, KEYS, LIVE};
 pub use problem::Problem;
 pub use routes::router;
 

@@ -4,7 +4,12 @@
 //! one that ends by itself is a fault that stops the node, because a node without one of its parts would look
 //! healthy and be deaf. Connections' own tasks belong to the engine and end with their streams.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use adapter_redis::{
     Arrivals, Bus, Cluster, ClusterConfig, Ingest, Limits, LocalSockets, MemoryHub, NodeId, RedisBus,
@@ -31,10 +36,12 @@ use crate::{
     limits::{self, CurrentLimits, Entrance, Users},
     metrics::Metrics,
     population::Population,
+    reload::{Live, Reload, Reloader, Source, Started},
     roster::Roster,
     rules::Rules,
     session::Common,
     sessions::Sessions,
+    telemetry::LogLevel,
 };
 
 /// Messages that may wait for a node on its own; what comes on top is dropped and counted.
@@ -93,6 +100,9 @@ pub struct App {
     drain_timeout: Duration,
     metrics: Metrics,
     readiness: Arc<Readiness>,
+    /// What a reload begins with, until there is somebody who does it.
+    started: Option<(Started, Live)>,
+    reloader: Option<Reloader>,
 }
 
 impl App {
@@ -113,9 +123,11 @@ impl App {
     }
 
     fn build_with(config: Config, extras: Extras, hub: Option<&MemoryHub>) -> Result<App, AppError> {
+        let started = Started::with(&config);
         let public = listen(config.node.listen, "`listen`")?;
         let operations = listen(config.admin.listen, "`ops.listen`")?;
         let metrics = Metrics::new()?;
+        metrics.configuration_is_good(SystemTime::now());
         let id = NodeId::random();
         let rules = Rules::new(config.rules, metrics.clone());
         let mut redis = config.cluster.redis;
@@ -126,10 +138,12 @@ impl App {
         let interests = bus.interests().clone();
 
         let (sockets, population) = (Sockets::default(), Arc::new(Population::default()));
+        let roster = Arc::new(Roster::default());
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
             sockets.clone(),
             population.clone(),
             interests.clone(),
+            roster.clone(),
             metrics.clone(),
         ));
         let limits = Limits {
@@ -155,7 +169,7 @@ impl App {
             relaying: Box::new(cluster.clone()),
             metrics: metrics.clone(),
             limits: current.clone(),
-            roster: Roster::default(),
+            roster,
         };
         let verifier = Verifier::new(config.auth);
         let sessions = Arc::new(Sessions::new(verifier, common, user_checks));
@@ -165,6 +179,12 @@ impl App {
 
         let drain = Drain::default();
         let readiness = Arc::new(Readiness::new(config.admin.ready_grace));
+        let live = Live {
+            sessions: sessions.clone(),
+            limits: current.clone(),
+            api_keys: config.admin.api_keys.clone(),
+            log: LogLevel::default(),
+        };
         let engine = engine::routes(&config.engine, sessions.clone(), &sockets);
         let path = &config.engine.path;
         let entrance = Entrance::new(current, metrics.clone());
@@ -209,7 +229,21 @@ impl App {
             drain_timeout: config.node.drain_timeout,
             metrics,
             readiness,
+            started: Some((started, live)),
+            reloader: None,
         })
+    }
+
+    /// Lets the node take over what this source says later on: when it is asked to, and when files have another content.
+    /// Without this a node stays as it was built. To be called once.
+    pub fn reload_from(&mut self, source: Source, log: LogLevel) -> Reload {
+        let asked = Reload::default();
+        if let Some((started, live)) = self.started.take() {
+            let live = Live { log, ..live };
+            let reloader = Reloader::new(source, asked.clone(), live, self.metrics.clone(), started);
+            self.reloader = Some(reloader);
+        }
+        asked
     }
 
     /// Where the public listener is.
@@ -244,6 +278,7 @@ impl App {
             connections,
             sockets,
             drain,
+            reloader,
             ..
         } = self;
         let mut parts = JoinSet::new();
@@ -282,6 +317,9 @@ impl App {
             users.run(counting).await;
             "the limit of a user's sockets".to_owned()
         });
+        if let Some(reloader) = reloader {
+            parts.spawn(reloader.run());
+        }
         parts.spawn(watch_bus(cluster.clone(), self.readiness));
         parts.spawn(keep_up(self.metrics.clone()));
 

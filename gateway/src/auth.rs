@@ -94,6 +94,18 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
+/// Those that a running node takes over: all of them.
+pub const LIVE: &[&str] = &[
+    HMAC_SECRET,
+    HMAC_SECRET_FILE,
+    PUBLIC_KEY_FILE,
+    ISSUER,
+    AUDIENCE,
+    ALGORITHMS,
+    LEEWAY,
+    QUERY_TOKEN,
+];
+
 /// What is needed to verify tokens.
 #[derive(Debug)]
 pub struct Config {

@@ -6,19 +6,22 @@
 
 mod cluster;
 mod doc;
+mod live;
 mod node;
 
 use std::{path::Path, sync::Arc};
 
 pub use cluster::ClusterConfig;
 pub use doc::markdown;
+pub use live::Part;
 pub use node::NodeConfig;
 
 use crate::{
     admin, api, auth, engine, http, limits,
     policy::{BUILTIN, Policy, WHATSAPP_CRM},
+    reload,
     rules::InForce,
-    settings::{Env, Key, Layers, Problems, Reader},
+    settings::{Env, Key, Layers, Picture, Problems, Reader},
     telemetry,
 };
 
@@ -41,8 +44,12 @@ pub struct Config {
     pub admin: admin::Config,
     /// Logs.
     pub telemetry: telemetry::Config,
+    /// When to read all this again.
+    pub reload: reload::Config,
     /// The policies, loaded and checked.
     pub rules: InForce,
+    /// What it was read from.
+    pub picture: Picture,
 }
 
 /// Every key there is, in the order of the reference.
@@ -56,6 +63,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         admin::KEYS,
         api::KEYS,
         telemetry::KEYS,
+        reload::KEYS,
     ]
     .into_iter()
     .flatten()
@@ -75,6 +83,11 @@ impl Config {
     /// # Errors
     /// All problems found.
     pub fn from_layers(layers: Layers) -> Result<Config, Problems> {
+        Self::read(layers).1
+    }
+
+    /// As [`Config::from_layers`], with what was read, whether it is good or not.
+    pub fn read(layers: Layers) -> (Picture, Result<Config, Problems>) {
         let mut reader = Reader::new(layers, keys().collect());
         let node = NodeConfig::read(&mut reader);
         let cluster = ClusterConfig::read(&mut reader);
@@ -84,8 +97,10 @@ impl Config {
         let http = http::Config::read(&mut reader);
         let admin = admin::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
+        let reload = reload::Config::read(&mut reader);
         let rules = rules(&mut reader);
-        match (reader.finish(), auth, rules) {
+        let picture = reader.picture();
+        let config = match (reader.finish(), auth, rules) {
             (Ok(()), Some(auth), Some(rules)) => Ok(Config {
                 node,
                 cluster,
@@ -95,12 +110,15 @@ impl Config {
                 limits,
                 admin,
                 telemetry,
+                reload,
                 rules,
+                picture: picture.clone(),
             }),
             (Err(problems), ..) => Err(problems),
             // A part that is missing without a problem would be a defect of that part; say so rather than panic.
             (Ok(()), ..) => Err(Problems::single("the configuration is incomplete")),
-        }
+        };
+        (picture, config)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     engine::{Packet, Sockets},
     metrics::{Dropped, Metrics},
     population::Population,
+    roster::Roster,
 };
 
 /// The receiving end of the bus on this node.
@@ -25,21 +26,24 @@ pub struct Delivery {
     sockets: Sockets,
     population: Arc<Population>,
     interests: Interests,
+    roster: Arc<Roster>,
     metrics: Metrics,
 }
 
 impl Delivery {
     /// Brings the parts together.
-    pub fn new(
+    pub(crate) fn new(
         sockets: Sockets,
         population: Arc<Population>,
         interests: Interests,
+        roster: Arc<Roster>,
         metrics: Metrics,
     ) -> Delivery {
         Delivery {
             sockets,
             population,
             interests,
+            roster,
             metrics,
         }
     }
@@ -112,6 +116,7 @@ impl LocalSockets for Delivery {
             sockets: self.sockets.clone(),
             population: self.population.clone(),
             interests: self.interests.clone(),
+            roster: self.roster.clone(),
         };
         Box::pin(async move { orders.answer(question).await })
     }

@@ -74,9 +74,16 @@ pub struct Dev {
     listen: SocketAddr,
     operations: SocketAddr,
     token: String,
-    api_key: String,
+    made_up: MadeUp,
     page: Page,
     bundle: Option<String>,
+}
+
+/// Keys that end with the process.
+#[derive(Clone)]
+pub struct MadeUp {
+    secret: String,
+    api_key: String,
 }
 
 /// What the page is made of. Every load gets a token of its own: "reload the page" mends an expired one.
@@ -94,17 +101,12 @@ impl Dev {
     /// When a file or the environment holds settings that a development node would weaken, when an address is not
     /// on the loopback, or when the bundle cannot be read.
     pub fn prepare(mut layers: Layers, bundle: Option<&Path>) -> Result<(Config, Dev), DevError> {
-        let weakened: Vec<&str> = layers.paths().filter(|path| is_production(path)).collect();
-        if !weakened.is_empty() {
-            return Err(DevError::Weakened(weakened.join(", ")));
-        }
-        let secret = random()?;
-        let api_key = random()?;
-        layers.set_default("listen", "127.0.0.1:3000");
-        layers.set_default("policy", BUILTIN);
-        layers.set_default("auth.jwt.hmac_secret", &secret);
-        layers.set_default("api.keys", &api_key);
-        layers.set_default("log.level", "warn");
+        check(&layers)?;
+        let made_up = MadeUp {
+            secret: random()?,
+            api_key: random()?,
+        };
+        made_up.set(&mut layers);
         let config = Config::from_layers(layers).map_err(DevError::Settings)?;
         let (listen, operations) = (config.node.listen, config.admin.listen);
         for address in [listen, operations] {
@@ -117,9 +119,9 @@ impl Dev {
         };
         let bundle = bundle.map(read).transpose()?;
         let page = Page {
-            secret,
+            secret: made_up.secret.clone(),
             claims: claims(),
-            data: data(&config, &api_key, bundle.is_some()),
+            data: data(&config, &made_up.api_key, bundle.is_some()),
         };
         let token = page.token()?;
         Ok((
@@ -128,11 +130,16 @@ impl Dev {
                 listen,
                 operations,
                 token,
-                api_key,
+                made_up,
                 page,
                 bundle,
             },
         ))
+    }
+
+    /// What settings that are read again need, so that the same keys stay.
+    pub fn made_up(&self) -> MadeUp {
+        self.made_up.clone()
     }
 
     /// What a node needs to serve the page.
@@ -152,7 +159,7 @@ impl Dev {
             listen,
             operations,
             token,
-            api_key,
+            made_up: MadeUp { api_key, .. },
             ..
         } = self;
         let envelope = r#"{"room":"user:demo","event":"hello","data":{"text":"Hello from the terminal"}}"#;
@@ -194,6 +201,34 @@ impl Dev {
             );
         }
         pages.layer(middleware::from_fn(loopback_names_only))
+    }
+}
+
+impl MadeUp {
+    /// Adds what nothing else sets. Settings that would be weakened are a problem.
+    pub fn add_to(&self, mut layers: Layers) -> Layers {
+        if let Err(error) = check(&layers) {
+            layers.refuse(error.to_string());
+        }
+        self.set(&mut layers);
+        layers
+    }
+
+    fn set(&self, layers: &mut Layers) {
+        layers.set_default("listen", "127.0.0.1:3000");
+        layers.set_default("policy", BUILTIN);
+        layers.set_default("auth.jwt.hmac_secret", &self.secret);
+        layers.set_default("api.keys", &self.api_key);
+        layers.set_default("log.level", "warn");
+    }
+}
+
+fn check(layers: &Layers) -> Result<(), DevError> {
+    let weakened: Vec<&str> = layers.paths().filter(|path| is_production(path)).collect();
+    if weakened.is_empty() {
+        Ok(())
+    } else {
+        Err(DevError::Weakened(weakened.join(", ")))
     }
 }
 

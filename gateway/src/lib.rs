@@ -11,6 +11,7 @@
 //! | `auth` | tokens to verified claims |
 //! | `policy` | claims to rooms, events to decisions |
 //! | `rules` | the policy in force, and the one that is tried out beside it |
+//! | `reload` | another configuration for a running node |
 //! | `query` | the query of a URL |
 //! | `sessions`, `session`, `roster` | who is let in; one client's life; all of them |
 //! | `population` | who is connected: users to sockets and back |
@@ -47,6 +48,7 @@ pub mod population;
 pub mod query;
 pub mod refusal;
 mod relaying;
+pub mod reload;
 mod roster;
 pub mod rules;
 pub mod session;

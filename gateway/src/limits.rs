@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 
 pub use bucket::{Bucket, Rate};
 pub use client_address::{ClientAddress, Network, TrustedProxies};
-pub use config::KEYS;
+pub use config::{KEYS, LIVE};
 pub use entrance::{Entrance, Turned};
 pub use seats::Seat;
 pub use users::{UserChecks, Users, channel};

@@ -3,7 +3,10 @@
 //!
 //! Every node has a recorder of its own, so that several nodes in one process (tests) do not mix.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -39,6 +42,8 @@ pub struct Metrics {
     /// Conditions of the policy that could not be evaluated, each of which meant no.
     pub condition_failures: Counter,
     shadow: HashMap<(ShadowDecision, bool), Counter>,
+    reloads: HashMap<Reloaded, Counter>,
+    reload_last_success: Gauge,
     /// Moments when events for any room may have been lost.
     pub gaps_everywhere: Counter,
     /// Rooms with members here for which events may have been lost.
@@ -140,6 +145,29 @@ impl ShadowDecision {
     }
 }
 
+/// What became of a configuration that was read while the node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reloaded {
+    /// The node does as it says.
+    Applied,
+    /// It says nothing else than before, or nothing that could be taken over.
+    Unchanged,
+    /// Something is wrong with it, and the node does as before.
+    Refused,
+}
+
+impl Reloaded {
+    const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Unchanged, Reloaded::Refused];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Unchanged => "unchanged",
+            Reloaded::Refused => "refused",
+        }
+    }
+}
+
 /// Outcomes of handshakes beside the refusals.
 const ACCEPTED: &str = "accepted";
 /// Refused at the HTTP level while the node is being stopped.
@@ -208,6 +236,10 @@ impl Metrics {
                     ((decision, differs), counter)
                 })
                 .collect(),
+            reloads: Reloaded::ALL
+                .map(|r| (r, counter!("roomcast_reload_total", "outcome" => r.as_str())))
+                .into(),
+            reload_last_success: gauge!("roomcast_reload_last_success_timestamp_seconds"),
             gaps_everywhere: counter!("roomcast_gaps_total", "scope" => "all"),
             gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
@@ -256,6 +288,22 @@ impl Metrics {
     /// Counts what a limit turned away, refused or ended.
     pub fn limited(&self, limit: Limit) {
         if let Some(counter) = self.limited.get(&limit) {
+            counter.increment(1);
+        }
+    }
+
+    /// A good configuration was read, as the node starts or later.
+    pub fn configuration_is_good(&self, now: SystemTime) {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.reload_last_success.set(since.as_secs_f64());
+    }
+
+    /// Counts a configuration that was read while the node runs.
+    pub fn reloaded(&self, outcome: Reloaded, now: SystemTime) {
+        if outcome != Reloaded::Refused {
+            self.configuration_is_good(now);
+        }
+        if let Some(counter) = self.reloads.get(&outcome) {
             counter.increment(1);
         }
     }
@@ -324,6 +372,14 @@ fn describe() {
     describe_counter!(
         "roomcast_policy_shadow_total",
         "Decisions of the shadow policy, and whether it would have decided as the policy in force did."
+    );
+    describe_counter!(
+        "roomcast_reload_total",
+        "Configurations that were read again by signal or because a file has another content, by outcome."
+    );
+    describe_gauge!(
+        "roomcast_reload_last_success_timestamp_seconds",
+        "When a configuration without mistakes was read last, in seconds since 1970; at first, when the node started."
     );
     describe_counter!(
         "roomcast_gaps_total",

@@ -25,6 +25,11 @@ impl Roster {
         }
     }
 
+    /// The session of a socket.
+    pub(crate) fn find(&self, socket: SocketId) -> Option<Arc<Session>> {
+        self.sessions().get(&socket)?.upgrade()
+    }
+
     /// Those that are connected now.
     pub(crate) fn all(&self) -> Vec<Weak<Session>> {
         self.sessions().values().cloned().collect()

@@ -43,6 +43,15 @@ pub(crate) struct Now<'a> {
     loaded: Arc<InForce>,
 }
 
+impl InForce {
+    /// Writes down what may not be meant.
+    pub fn log_warnings(&self) {
+        for warning in self.policy.warnings() {
+            tracing::warn!(warning, "the policy may allow more than it is meant to");
+        }
+    }
+}
+
 impl Rules {
     /// Begins with these.
     pub fn new(loaded: InForce, metrics: Metrics) -> Rules {

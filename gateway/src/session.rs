@@ -52,7 +52,7 @@ pub(crate) struct Common {
     pub(crate) relaying: Box<dyn Relaying>,
     pub(crate) metrics: Metrics,
     pub(crate) limits: CurrentLimits,
-    pub(crate) roster: Roster,
+    pub(crate) roster: Arc<Roster>,
 }
 
 struct State {

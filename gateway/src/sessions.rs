@@ -1,6 +1,7 @@
 //! All clients of this node: who is let in.
 
 use std::{
+    ops::AddAssign,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -36,6 +37,14 @@ pub struct Followed {
     pub entered: usize,
     /// Sockets that have to connect anew.
     pub reconnected: usize,
+}
+
+impl AddAssign for Followed {
+    fn add_assign(&mut self, other: Followed) {
+        self.left += other.left;
+        self.entered += other.entered;
+        self.reconnected += other.reconnected;
+    }
 }
 
 /// Lets clients in, and knows who is here.
@@ -99,8 +108,7 @@ impl Sessions {
                     followed.left += left;
                     for room in enter {
                         if let Ok((_, keep)) = self.enter(&room).await {
-                            session.join(&room, keep);
-                            followed.entered += 1;
+                            followed.entered += usize::from(session.join(&room, keep));
                         }
                     }
                 }
@@ -123,10 +131,17 @@ impl Sessions {
         let now = SystemTime::now();
         let claims = self.claims(handshake, now)?;
         let query = client_query(handshake.request.uri.query().unwrap_or_default());
-        let grants = self.common.rules.admit(&claims, &query, now)?;
-        // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
-        let entered = grants.rooms.iter().map(|room| self.enter(room));
-        let rooms = try_join_all(entered).await?;
+        let (grants, rooms) = loop {
+            let decided_by = self.common.rules.now().loaded().clone();
+            let grants = self.common.rules.admit(&claims, &query, now)?;
+            // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
+            let entered = grants.rooms.iter().map(|room| self.enter(room));
+            let rooms = try_join_all(entered).await?;
+            // That may have taken a while, in which another policy came into force.
+            if self.common.rules.is_in_force(&decided_by) {
+                break (grants, rooms);
+            }
+        };
         let admission = self.count(handshake.socket, grants.identity).await?;
         tracing::info!(
             socket.id = %handshake.socket,

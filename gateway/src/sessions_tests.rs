@@ -14,7 +14,6 @@ use crate::{
     limits::CurrentLimits,
     metrics::Metrics,
     policy::Policy,
-    roster::Roster,
     rules::Rules,
 };
 
@@ -43,7 +42,7 @@ fn sessions(bell: &Bell) -> Sessions {
         population: Arc::default(),
         metrics: metrics.clone(),
         limits: limits.clone(),
-        roster: Roster::default(),
+        roster: Arc::default(),
     };
     Sessions {
         verifier: ArcSwap::from_pointee(Verifier::new(config)),
@@ -116,4 +115,32 @@ async fn a_client_is_refused_with_one_of_its_rooms_and_holds_none() {
         text.contains("roomcast_handshakes_total{outcome=\"unavailable\"} 1"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_client_gets_the_rooms_of_the_policy_that_is_in_force_when_it_is_let_in() {
+    let bell = Bell::default();
+    let sessions = sessions(&bell);
+    let opening = async {
+        let asked = [bell.asked().await, bell.asked().await, bell.asked().await];
+        let text = "[identity]\nuser = \"claims.sub\"\n[[join]]\nroom = \"new\"\n";
+        sessions.rules().set(InForce {
+            policy: Arc::new(Policy::parse(text).unwrap()),
+            shadow: None,
+        });
+        for (_, confirm) in asked {
+            confirm.send(Ok(Box::new(()))).ok().unwrap();
+        }
+        let (name, confirm) = bell.asked().await;
+        confirm.send(Ok(Box::new(()))).ok().unwrap();
+        name
+    };
+    let (admitted, name) = tokio::join!(connect(&sessions), opening);
+    let rooms: Vec<String> = admitted
+        .unwrap()
+        .rooms
+        .iter()
+        .map(|(r, _)| r.to_string())
+        .collect();
+    assert_eq!((name.as_str(), rooms), ("new", vec!["new".to_owned()]));
 }

@@ -3,9 +3,11 @@
 
 mod key;
 mod layers;
+mod picture;
 mod reader;
 mod value;
 
 pub use key::{Key, Kind};
 pub use layers::{Env, Layers, MapEnv, ProcessEnv};
+pub use picture::{Fingerprint, Picture};
 pub use reader::{Problem, Problems, Reader};

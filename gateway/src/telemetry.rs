@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 use crate::settings::{Key, Kind, Reader};
 
@@ -25,6 +27,9 @@ pub const KEYS: &[Key] = &[
         doc: "`json`, `pretty`, or `auto`: pretty on a terminal, JSON elsewhere.",
     },
 ];
+
+/// Those that a running node takes over.
+pub const LIVE: &[&str] = &[LEVEL];
 
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +69,23 @@ impl Config {
     }
 }
 
+/// How much is logged, while the process runs. The default is that of a process whose log is somebody else's: nothing
+/// can be set there.
+#[derive(Debug, Clone, Default)]
+pub struct LogLevel(Option<reload::Handle<Targets, Registry>>);
+
+impl LogLevel {
+    /// From now on this is logged. Answers whether there is a log of ours.
+    pub fn set(&self, level: LevelFilter) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|log| log.reload(targets(level)).is_ok())
+    }
+}
+
 /// Starts logging to standard error. Does nothing when the process logs already.
-pub fn start(config: Config) {
-    // Libraries below info are noise, and some of them would write what a client sent.
-    let ours = ["gateway", "roomcast", "adapter_redis"].map(|target| (target, config.level));
-    let filter = Targets::new()
-        .with_default(config.level.min(LevelFilter::WARN))
-        .with_targets(ours);
+pub fn start(config: Config) -> LogLevel {
+    let (filter, handle) = reload::Layer::new(targets(config.level));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let layer = if config.json {
         lines.json().flatten_event(true).with_filter(filter).boxed()
@@ -80,5 +95,14 @@ pub fn start(config: Config) {
             .with_filter(filter)
             .boxed()
     };
-    let _ = tracing_subscriber::registry().with(layer).try_init();
+    let started = tracing_subscriber::registry().with(layer).try_init();
+    LogLevel(started.is_ok().then_some(handle))
+}
+
+/// Libraries below info are noise, and some of them would write what a client sent.
+fn targets(level: LevelFilter) -> Targets {
+    let ours = ["gateway", "roomcast", "adapter_redis"].map(|target| (target, level));
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(ours)
 }

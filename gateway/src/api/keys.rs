@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, header::AUTHORIZATION};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -33,6 +34,9 @@ pub const KEYS: &[Key] = &[
         doc: "Keys that may look (`GET`); nothing else.",
     },
 ];
+
+/// Those that a running node takes over: all of them.
+pub const LIVE: &[&str] = &[ADMIN_KEYS, PUBLISH_KEYS, READ_KEYS];
 
 /// What a key may do, and what a route asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +77,13 @@ impl Scope {
     }
 }
 
-/// The keys that open the API. Compared in constant time; never shown.
+/// The keys that open the API. Compared in constant time; never shown. Clones are the same, also after [`ApiKeys::set`].
 #[derive(Clone, Default)]
-pub struct ApiKeys(Arc<[(Scope, String)]>);
+pub struct ApiKeys(Arc<ArcSwap<Vec<(Scope, String)>>>);
 
 impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ApiKeys({})", self.0.len())
+        write!(f, "ApiKeys({})", self.0.load().len())
     }
 }
 
@@ -110,20 +114,25 @@ impl ApiKeys {
                 all.push((scope, key));
             }
         }
-        ApiKeys(all.into())
+        ApiKeys::from(all)
+    }
+
+    /// From now on the other's keys open the API, and no more these.
+    pub fn set(&self, other: &ApiKeys) {
+        self.0.store(other.0.load_full());
     }
 
     /// Whether there is any key at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.load().is_empty()
     }
 
     /// One of the keys that may publish, for a command on the same machine.
-    pub fn to_publish(&self) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(scope, _)| scope.opens(Scope::Publish))
-            .map(|(_, key)| key.as_str())
+    pub fn to_publish(&self) -> Option<String> {
+        let keys = self.0.load();
+        let mut keys = keys.iter();
+        keys.find(|(scope, _)| scope.opens(Scope::Publish))
+            .map(|(_, key)| key.clone())
     }
 
     /// What the key among the headers may do; `None` for no key and for a wrong one. Takes as long for a wrong key as
@@ -136,7 +145,7 @@ impl ApiKeys {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map_or("", |(_, key)| key.trim());
         let mut found = Scope::ALL.map(|scope| (scope, Choice::from(0)));
-        for (of, key) in self.0.iter() {
+        for (of, key) in self.0.load().iter() {
             let is_it = key.as_bytes().ct_eq(given.as_bytes());
             for (scope, found) in &mut found {
                 *found |= is_it & Choice::from(u8::from(scope == of));
@@ -145,6 +154,12 @@ impl ApiKeys {
         found
             .into_iter()
             .find_map(|(scope, found)| bool::from(found).then_some(scope))
+    }
+}
+
+impl From<Vec<(Scope, String)>> for ApiKeys {
+    fn from(keys: Vec<(Scope, String)>) -> ApiKeys {
+        ApiKeys(Arc::new(ArcSwap::from_pointee(keys)))
     }
 }
 
@@ -159,7 +174,7 @@ mod tests {
             (Scope::Publish, "pub"),
             (Scope::Read, "get"),
         ];
-        let keys = ApiKeys(keys.map(|(scope, key)| (scope, key.to_owned())).into());
+        let keys = ApiKeys::from(keys.map(|(scope, key)| (scope, key.to_owned())).to_vec());
         for (header, expect) in [
             (None, None),
             (Some(""), None),
@@ -178,7 +193,11 @@ mod tests {
             assert_eq!(keys.scope(&headers.into_iter().collect()), expect, "{header:?}");
         }
         assert_eq!(ApiKeys::default().scope(&HeaderMap::new()), None);
-        assert_eq!(keys.to_publish(), Some("all"));
+        assert_eq!(keys.to_publish().as_deref(), Some("all"));
+        let (same, header) = (keys.clone(), "Bearer new".parse().unwrap());
+        let headers = [(AUTHORIZATION, header)].into_iter().collect();
+        keys.set(&ApiKeys::from(vec![(Scope::Read, "new".to_owned())]));
+        assert_eq!(same.scope(&headers), Some(Scope::Read), "clones are the same");
     }
 
     #[test]

@@ -104,9 +104,13 @@ impl Keys {
         self.hmac.as_ref().map(|(_, key)| (algorithm, key))
     }
 
-    /// Whether the secret is shorter than RFC 7518 asks for HS256 (32 bytes).
-    pub fn has_short_secret(&self) -> bool {
-        self.short_secret
+    /// Says so when the secret is shorter than RFC 7518 asks for HS256 (32 bytes).
+    pub fn warn_if_weak(&self) {
+        if self.short_secret {
+            tracing::warn!(
+                "auth.jwt.hmac_secret is shorter than 32 bytes: such a secret can be guessed from a token"
+            );
+        }
     }
 }
 

@@ -48,8 +48,8 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
     }
     let Some(key) = arguments
         .api_key
-        .as_deref()
-        .or(config.admin.api_keys.to_publish())
+        .clone()
+        .or_else(|| config.admin.api_keys.to_publish())
     else {
         return Err(Failure::usage(
             "nowhere to publish to: set redis.url, api.keys or api.publish_keys, or use --url and --api-key",
@@ -58,7 +58,7 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
     let url = arguments
         .url
         .unwrap_or_else(|| format!("http://{}", config.admin.listen));
-    block_on(through_api(&url, key, envelope))
+    block_on(through_api(&url, &key, envelope))
 }
 
 /// The data's text goes in as it came: numbers keep their digits.

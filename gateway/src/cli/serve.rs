@@ -10,8 +10,9 @@ use crate::{
     app::{App, AppError},
     config::Config,
     dev::Dev,
+    reload::Source,
     settings::{Layers, ProcessEnv},
-    telemetry,
+    telemetry::{self, LogLevel},
 };
 
 #[derive(Debug, Default, Args)]
@@ -31,28 +32,26 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Failure> {
-    let mut flags = Vec::new();
+    let mut flags: Vec<(&str, String)> = Vec::new();
     if let Some(address) = arguments.listen {
         flags.push(("listen", address.to_string()));
     }
     if let Some(address) = arguments.ops_listen {
         flags.push(("ops.listen", address.to_string()));
     }
-    let layers = Layers::load(file.as_deref(), &ProcessEnv, &flags);
-    let (config, dev) = if arguments.dev {
+    let load = move || Layers::load(file.as_deref(), &ProcessEnv, &flags);
+    let (config, dev, source) = if arguments.dev {
         let (config, dev) =
-            Dev::prepare(layers, arguments.client_bundle.as_deref()).map_err(Failure::usage)?;
-        (config, Some(dev))
+            Dev::prepare(load(), arguments.client_bundle.as_deref()).map_err(Failure::usage)?;
+        let made_up = dev.made_up();
+        (config, Some(dev), Source::new(move || made_up.add_to(load())))
     } else {
-        (Config::from_layers(layers)?, None)
+        (Config::from_layers(load())?, None, Source::new(load))
     };
-    telemetry::start(config.telemetry);
-    if dev.is_none() && config.auth.keys.has_short_secret() {
-        tracing::warn!(
-            "auth.jwt.hmac_secret is shorter than 32 bytes: such a secret can be guessed from a token"
-        );
-    }
-    runtime()?.block_on(serve(config, dev))
+    let log = telemetry::start(config.telemetry);
+    config.auth.keys.warn_if_weak();
+    config.rules.log_warnings();
+    runtime()?.block_on(serve(config, dev, source, log))
 }
 
 /// One thread where there is one core: nothing has to be handed from thread to thread then.
@@ -68,14 +67,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::unavailable(format!("cannot start: {error}")))
 }
 
-async fn serve(config: Config, dev: Option<Dev>) -> Result<(), Failure> {
+async fn serve(config: Config, dev: Option<Dev>, source: Source, log: LogLevel) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::unavailable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::unavailable)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::unavailable)?;
     let extras = dev.as_ref().map(Dev::extras).unwrap_or_default();
-    let app = App::build(config, extras).map_err(|error| match error {
+    let mut app = App::build(config, extras).map_err(|error| match error {
         AppError::Redis(_) => Failure::usage(error),
         _ => Failure::unavailable(error),
     })?;
+    let reload = app.reload_from(source, log);
     if let Some(dev) = &dev {
         print(&dev.greeting())?;
     } else {
@@ -84,9 +85,12 @@ async fn serve(config: Config, dev: Option<Dev>) -> Result<(), Failure> {
         tracing::info!(listen = %public, ops.listen = %operations, version = env!("CARGO_PKG_VERSION"), "serving");
     }
     let signals = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                Some(()) = hangup.recv() => reload.ask(),
+            }
         }
     };
     app.run(signals).await.map_err(Failure::unavailable)

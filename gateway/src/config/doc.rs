@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys;
+use super::{keys, live::is_live};
 use crate::settings::Kind;
 
 /// The reference as Markdown: what `roomcast config-doc` prints and `docs/configuration.md` holds.
@@ -14,7 +14,10 @@ pub fn markdown() -> String {
          Relative paths start at the configuration file's folder. Durations are written as `500ms`, `5s`, `10m`, \
          sizes as `64KiB`, `1MiB`; lists in the environment are separated by commas. Unknown keys are errors. \
          `roomcast check-config FILE` reports everything that is wrong at once.\n\n\
-         | Key | Type | Default | Environment | Meaning |\n|---|---|---|---|---|\n",
+         A running node takes over what is *live* on SIGHUP, and when the configuration file or a file that it names \
+         has another content; all of it, or nothing when something is wrong. Everything else needs a restart. The \
+         environment and the flags of a process do not change, and win over the file also then.\n\n\
+         | Key | Type | Default | Environment | Live | Meaning |\n|---|---|---|---|---|---|\n",
     );
     for key in keys().filter(|k| k.kind != Kind::Planned) {
         let default = if key.default.is_empty() {
@@ -25,10 +28,11 @@ pub fn markdown() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "| `{}` | {} | {default} | `{}` | {} |",
+            "| `{}` | {} | {default} | `{}` | {} | {} |",
             key.path,
             key.kind.name(),
             key.env_name(),
+            if is_live(key) { "live" } else { "" },
             key.doc
         );
     }

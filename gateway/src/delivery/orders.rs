@@ -9,6 +9,7 @@ use crate::{
     engine::{SocketId, Sockets},
     policy::Identity,
     population::Population,
+    roster::Roster,
 };
 
 /// Answers for this node.
@@ -16,6 +17,7 @@ pub(super) struct Orders {
     pub(super) sockets: Sockets,
     pub(super) population: Arc<Population>,
     pub(super) interests: Interests,
+    pub(super) roster: Arc<Roster>,
 }
 
 impl Orders {
@@ -126,8 +128,13 @@ impl Orders {
     fn leave(&self, target: &Target, rooms: &[RoomName]) -> u64 {
         let sockets = self.targets(target);
         for socket in &sockets {
+            let session = self.roster.find(*socket);
             for room in rooms {
-                self.sockets.leave(*socket, room.as_str());
+                let _ = match &session {
+                    // It ends what it has begun there.
+                    Some(session) => session.leave(room),
+                    None => self.sockets.leave(*socket, room.as_str()),
+                };
             }
         }
         if !sockets.is_empty() {

@@ -13,6 +13,19 @@ const MAX_EVENT_BYTES: &str = "limits.max_event_bytes";
 const MAX_ROOMS_PER_SOCKET: &str = "limits.max_rooms_per_socket";
 const TRUSTED_PROXIES: &str = "server.trusted_proxies";
 
+/// Those that a running node takes over. The length of an event is not among them: the engine, the API and the bus were
+/// built with it.
+pub const LIVE: &[&str] = &[
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_IP,
+    HANDSHAKES_PER_SECOND,
+    MAX_CONNECTIONS_PER_USER,
+    USER_OVERFLOW,
+    EVENTS_PER_SECOND,
+    MAX_ROOMS_PER_SOCKET,
+    TRUSTED_PROXIES,
+];
+
 /// The keys of this module.
 pub const KEYS: &[Key] = &[
     Key {

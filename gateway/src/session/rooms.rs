@@ -114,9 +114,9 @@ impl Session {
             argument: &argument,
             now: SystemTime::now(),
         };
-        let decided = rule
-            .leave(&asking, &mut Trail::counting())
-            .inspect(|room| self.leave(room));
+        let decided = rule.leave(&asking, &mut Trail::counting()).inspect(|room| {
+            self.leave(room);
+        });
         self.tell(event.name(), ack, decided.as_ref().map_err(|refusal| *refusal));
     }
 
@@ -138,22 +138,22 @@ impl Session {
         let stays = |wish: &Wish| self.may_stay(&wish.event, &wish.argument, &wish.room);
         let (kept, lost): (Vec<_>, Vec<_>) = wishes.into_iter().partition(stays);
         let is_allowed = |room: &RoomName| granted.contains(room) || kept.iter().any(|w| w.room == *room);
-        let mut lost: Vec<RoomName> = lost.into_iter().map(|w| w.room).chain(was_granted).collect();
+        let mut lost: Vec<RoomName> = lost
+            .into_iter()
+            .map(|w| w.room)
+            .chain(was_granted.iter().cloned())
+            .collect();
         lost.retain(|room| !is_allowed(room));
         lost.sort_unstable();
         lost.dedup();
-        for room in &lost {
-            self.leave(room);
-        }
+        let left = lost.iter().filter(|room| self.leave(room)).count();
+        // What both of them give and it is not in was taken from it by a backend, and stays taken.
         let inside = self.common.sockets.rooms_of(self.socket);
         let enter = granted
             .into_iter()
-            .filter(|room| !inside.iter().any(|r| **r == *room.as_str()))
+            .filter(|room| !was_granted.contains(room) && !inside.iter().any(|r| **r == *room.as_str()))
             .collect();
-        Follow::Rooms {
-            left: lost.len(),
-            enter,
-        }
+        Follow::Rooms { left, enter }
     }
 
     /// Whether the policy in force gives this room for this wish.
@@ -186,19 +186,22 @@ impl Session {
         is_reached
     }
 
-    pub(crate) fn join(&self, room: &RoomName, keep: Keep) {
-        self.common
-            .sockets
-            .join(self.socket, &Arc::from(room.as_str()), keep);
+    /// `false` when it was in it already, or is gone.
+    pub(crate) fn join(&self, room: &RoomName, keep: Keep) -> bool {
+        let room = Arc::from(room.as_str());
+        let joined = self.common.sockets.join(self.socket, &room, keep);
         tracing::debug!(socket.id = %self.socket, room = %room, "joined");
+        joined
     }
 
-    fn leave(&self, room: &RoomName) {
+    /// `false` when it was not in it.
+    pub(crate) fn leave(&self, room: &RoomName) -> bool {
         // The others in the room must not believe that it still types.
         self.end_relays(Some(room));
         self.ongoing().subscribed.remove(room);
-        self.common.sockets.leave(self.socket, room.as_str());
+        let left = self.common.sockets.leave(self.socket, room.as_str());
         tracing::debug!(socket.id = %self.socket, room = %room, "left");
+        left
     }
 
     /// Tells the client what became of its wish to enter or to leave a room.

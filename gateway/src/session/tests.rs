@@ -84,7 +84,7 @@ impl House {
             metrics: metrics.clone(),
             limits: limits.clone(),
             population: Arc::default(),
-            roster: Roster::default(),
+            roster: Arc::default(),
         };
         let identity = Identity {
             user: "42".into(),
@@ -265,4 +265,68 @@ async fn nobody_waits_for_a_task_that_is_gone() {
     let (_, confirm) = house.bell.asked().await;
     assert!(confirm.is_closed() && !house.is_waiting());
     assert_eq!(house.dropped("joining_queue_full"), 1);
+}
+
+/// Another policy, with the identity of these tests.
+fn loaded(rules: &str) -> InForce {
+    let text = format!("[identity]\nuser = \"claims.sub\"\n{rules}");
+    InForce {
+        policy: Arc::new(Policy::parse(&text).unwrap()),
+        shadow: None,
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_another_policy_refuses_while_it_is_opened_is_not_entered() {
+    for (rules, expect) in [
+        ("", vec![]),
+        (
+            "[[subscribe]]\nevent = \"subscribe:contact\"\nroom = \"contact:{arg}\"\nallow = \"arg == '2'\"\n",
+            vec![],
+        ),
+        (
+            "[[subscribe]]\nevent = \"subscribe:contact\"\nroom = \"contact:{arg}\"\nallow = \"arg == '1'\"\n",
+            vec!["contact:1"],
+        ),
+    ] {
+        let house = House::open();
+        house.send("subscribe:contact", "1");
+        let (_, confirm) = house.bell.asked().await;
+        let before = house.session.common.rules.set(loaded(rules));
+        let followed = house.session.follow(&before);
+        assert_eq!(
+            followed,
+            Follow::Rooms {
+                left: 0,
+                enter: vec![]
+            },
+            "it is in no room yet"
+        );
+        confirm.send(keep()).ok().unwrap();
+        house.until(|h| !h.is_waiting()).await;
+        assert_eq!(house.rooms(), expect, "{rules}");
+    }
+}
+
+#[tokio::test]
+async fn following_a_policy_twice_changes_nothing_more() {
+    let house = House::open();
+    house.send("subscribe:contact", "1");
+    house.bell.asked().await.1.send(keep()).ok().unwrap();
+    house.until(|h| !h.is_waiting()).await;
+    let before = house
+        .session
+        .common
+        .rules
+        .set(loaded("[[join]]\nroom = \"new\"\n"));
+    let new = adapter_redis::RoomName::new("new").unwrap();
+    let enter = vec![new.clone()];
+    assert_eq!(house.session.follow(&before), Follow::Rooms { left: 1, enter });
+    assert!(house.session.join(&new, Box::new(())));
+    let nothing = Follow::Rooms {
+        left: 0,
+        enter: vec![],
+    };
+    assert_eq!(house.session.follow(&before), nothing);
+    assert_eq!(house.rooms(), ["new"]);
 }

@@ -7,6 +7,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::picture::Texts;
+
 /// The environment as the configuration sees it; tests hand in a map.
 pub trait Env {
     /// All variables whose name begins with `prefix`.
@@ -56,6 +58,8 @@ pub struct Layers {
     pub(super) base: PathBuf,
     /// What was wrong with the layers themselves.
     pub(super) problems: Vec<String>,
+    /// The configuration file, if there is one.
+    pub(super) texts: Texts,
 }
 
 impl Layers {
@@ -64,7 +68,7 @@ impl Layers {
         let mut layers = Layers::default();
         if let Some(path) = file {
             layers.base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-            match read_file(path) {
+            match read_file(path, &mut layers.texts) {
                 Ok(Value::Object(map)) => {
                     for (name, value) in map {
                         layers.flatten(&name, value);
@@ -105,6 +109,11 @@ impl Layers {
             .or_insert_with(|| (Value::String(value.to_owned()), Source::Flag));
     }
 
+    /// Adds a problem, so that nothing is made of these layers.
+    pub(crate) fn refuse(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
     fn flatten(&mut self, path: &str, value: Value) {
         match value {
             Value::Object(map) => {
@@ -119,9 +128,11 @@ impl Layers {
     }
 }
 
-fn read_file(path: &Path) -> Result<Value, String> {
+fn read_file(path: &Path, texts: &mut Texts) -> Result<Value, String> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: cannot be read: {e}"))?;
+    let text = texts
+        .read(path)
+        .map_err(|e| format!("{shown}: cannot be read: {e}"))?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     // Parser messages may quote the line they stumbled on, and that line may hold a secret: only places are told.
     match extension {

@@ -1,9 +1,9 @@
 //! Reads typed values by key and collects every problem on the way.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Key, Kind, Layers,
+    Key, Kind, Layers, Picture,
     layers::Source,
     value::{boolean, duration, list, scalar, size},
 };
@@ -38,6 +38,8 @@ pub struct Reader {
     layers: Layers,
     keys: Vec<&'static Key>,
     problems: Vec<Problem>,
+    /// The files that keys name, as far as they were read.
+    files: BTreeMap<&'static str, PathBuf>,
 }
 
 impl Reader {
@@ -51,6 +53,7 @@ impl Reader {
             layers,
             keys,
             problems,
+            files: BTreeMap::new(),
         };
         reader.check_names();
         reader
@@ -145,13 +148,26 @@ impl Reader {
     /// The content of the file that `path` names, with trailing line ends removed.
     pub fn file(&mut self, path: &str) -> Option<String> {
         let file = self.path(path)?;
-        match std::fs::read_to_string(&file) {
+        if let Some(key) = self.keys.iter().find(|k| k.path == path) {
+            self.files.insert(key.path, file.clone());
+        }
+        match self.layers.texts.read(&file) {
             Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
             Err(e) => {
                 self.say(format!("{path}: {} cannot be read: {e}", file.display()));
                 None
             }
         }
+    }
+
+    /// All that was read, for a comparison with what is read later.
+    pub fn picture(&self) -> Picture {
+        let keys = self.keys.iter().filter(|k| k.kind != Kind::Planned);
+        let values = keys.map(|key| {
+            let value = self.layers.values.get(key.path).map(|(value, _)| value);
+            (*key, value, self.files.get(key.path))
+        });
+        Picture::new(values, self.layers.texts.clone())
     }
 
     /// The end of reading.

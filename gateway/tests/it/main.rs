@@ -20,5 +20,6 @@ mod operations;
 mod orders;
 mod policy_doc;
 mod relays;
+mod reload;
 mod support;
 mod tidy;

@@ -4,7 +4,7 @@ use adapter_redis::MemoryHub;
 use loadtest::Client;
 use serde_json::{Value, json};
 
-use crate::support::{Node, until};
+use crate::support::{API_KEY, Node, until};
 
 const FEED: &str = "waba.agent-portal.events";
 
@@ -92,6 +92,22 @@ async fn typing_ends_when_its_room_is_left() {
         .await
         .unwrap();
     assert_eq!(ack[0]["code"], "not_in_room");
+}
+
+#[tokio::test]
+async fn typing_ends_when_a_backend_takes_the_sender_out_of_the_room() {
+    let hub = MemoryHub::new();
+    let [one, two] = pair(&hub).await;
+    let ann = member(&one, "ann", "1").await;
+    let mut bob = member(&two, "bob", "1").await;
+    ann.call("typing:start", &[json!({"contactId": "1"})])
+        .await
+        .unwrap();
+    assert_eq!(indicator(&mut bob).await, (json!("ann"), json!(true)));
+    let order = json!({"user": "ann", "rooms": ["contact:1"]}).to_string();
+    let (status, answer) = two.call("POST", "/api/v1/leave", Some(API_KEY), &order).await;
+    assert_eq!((status, &answer["sockets"]), (200, &json!(1)), "{answer}");
+    assert_eq!(indicator(&mut bob).await, (json!("ann"), json!(false)));
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use adapter_redis::{LocalSockets, MemoryHub};
 use gateway::{
     app::{App, AppError, Extras},
     config::Config,
+    reload::{Reload, Source},
     settings::{Layers, MapEnv},
+    telemetry::LogLevel,
 };
 use jsonwebtoken::{EncodingKey, Header};
 use loadtest::{Client, Connect};
@@ -62,7 +64,18 @@ impl Node {
     }
 
     pub fn start_with(hub: &MemoryHub, extra: &[(&str, &str)]) -> Node {
-        let app = App::build_on(config(extra), Extras::default(), hub).expect("the node starts");
+        Node::run(App::build_on(config(extra), Extras::default(), hub).expect("the node starts"))
+    }
+
+    /// A node that can reload from the same source.
+    pub fn start_from(hub: &MemoryHub, load: impl Fn() -> Layers + Send + Sync + 'static) -> (Node, Reload) {
+        let config = Config::from_layers(load()).expect("a valid configuration");
+        let mut app = App::build_on(config, Extras::default(), hub).expect("the node starts");
+        let reload = app.reload_from(Source::new(load), LogLevel::default());
+        (Node::run(app), reload)
+    }
+
+    fn run(app: App) -> Node {
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, operations) = (app.public_address().unwrap(), app.operations_address().unwrap());
         let local = app.local();
@@ -140,7 +153,12 @@ impl Drop for Node {
 }
 
 /// A token with these claims, valid for a minute unless they say otherwise.
-pub fn token(mut claims: Value) -> String {
+pub fn token(claims: Value) -> String {
+    token_by(SECRET, claims)
+}
+
+/// As [`token`], with another secret.
+pub fn token_by(secret: &str, mut claims: Value) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     if claims.get("exp").is_none() {
         claims["exp"] = json!(now + 60);
@@ -148,7 +166,7 @@ pub fn token(mut claims: Value) -> String {
     jsonwebtoken::encode(
         &Header::default(),
         &claims,
-        &EncodingKey::from_secret(SECRET.as_bytes()),
+        &EncodingKey::from_secret(secret.as_bytes()),
     )
     .unwrap()
 }

@@ -1,7 +1,7 @@
 // One gateway node: its config file, its process, its log.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Child } from "./child.mjs";
@@ -100,6 +100,10 @@ export class Node {
     const words = unseen.split(/[^\w-]+/).filter((word) => word.length > 20);
     const secret = [SECRET, API_KEY].find((key) => unseen.includes(key)) ?? words.find((word) => signedParts.has(word));
     if (secret) assert.fail(`a secret stands in the log: ${unseen.split("\n").find((line) => line.includes(secret))}`);
+  }
+
+  configText() {
+    return readFileSync(this.configFile, "utf8");
   }
 
   get log() {

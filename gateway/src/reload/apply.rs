@@ -1,0 +1,65 @@
+//! What is exchanged in a running node, and how.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    api::ApiKeys,
+    auth::Verifier,
+    config::{Config, Part},
+    limits::{CurrentLimits, Limits},
+    sessions::{Followed, Sessions},
+    telemetry::LogLevel,
+};
+
+/// Between the two times that clients' rooms follow a policy. The first takes everybody who is in. Somebody who was just
+/// being let in was decided about by the policy before, and is in those rooms a moment later: the second takes these.
+const SECOND_PASS: Duration = Duration::from_secs(1);
+
+/// The parts of a node that can become others while clients are connected.
+#[derive(Debug)]
+pub struct Live {
+    /// Tokens, policies, and who is connected.
+    pub sessions: Arc<Sessions>,
+    /// What one client, address or user may take.
+    pub limits: CurrentLimits,
+    /// Who may use the API.
+    pub api_keys: ApiKeys,
+    /// How much is logged.
+    pub log: LogLevel,
+}
+
+impl Live {
+    /// Exchanges these parts. What clients are in follows the policy by the end of this, if that is asked for.
+    pub(super) async fn apply(&self, config: Config, parts: &[Part]) -> Followed {
+        let changes = |part| parts.contains(&part);
+        if changes(Part::LogLevel) {
+            self.log.set(config.telemetry.level);
+        }
+        if changes(Part::Limits) {
+            let max_event_bytes = self.limits.get().max_event_bytes;
+            self.limits.set(Limits {
+                max_event_bytes,
+                ..config.limits
+            });
+        }
+        if changes(Part::ApiKeys) {
+            self.api_keys.set(&config.admin.api_keys);
+        }
+        if changes(Part::Tokens) {
+            config.auth.keys.warn_if_weak();
+            self.sessions.set_verifier(Verifier::new(config.auth));
+        }
+        if !changes(Part::Policy) && !changes(Part::ShadowPolicy) {
+            return Followed::default();
+        }
+        config.rules.log_warnings();
+        let before = self.sessions.rules().set(config.rules);
+        if !changes(Part::Policy) || !config.reload.recheck_rooms {
+            return Followed::default();
+        }
+        let mut followed = self.sessions.follow(&before).await;
+        tokio::time::sleep(SECOND_PASS).await;
+        followed += self.sessions.follow(&before).await;
+        followed
+    }
+}
