@@ -244,3 +244,6 @@ fn value(answer: Answer, asking: &Asking<'_>) -> Option<Value> {
         Answer::Nothing => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

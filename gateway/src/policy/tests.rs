@@ -1,6 +1,5 @@
 //! The policy as tables: who gets which rooms, which events mean what, which files are refused.
 
-mod explanations;
 mod files;
 mod ingests;
 mod relays;

@@ -13,8 +13,11 @@ const MAX_SOURCE: usize = 4096;
 const MAX_NESTING: usize = 32;
 /// The most loops (`all`, `exists`, `map`, `filter`) inside of loops.
 const MAX_LOOPS: u32 = 3;
-/// The most steps of one evaluation, as reckoned here.
-const BUDGET: u64 = 2_000_000;
+/// The most steps of one evaluation, as reckoned here. A step takes 20 to 70 ns, so that this is at most some 40 ms on a
+/// busy processor, which `benches/policy.rs` looks for; what people write takes a few microseconds.
+const BUDGET: u64 = 500_000;
+/// What each value is reckoned at for being handed over to the evaluation.
+const HANDED_OVER: u64 = 5;
 /// What a pattern is reckoned at for each time that it is looked for: it is compiled anew each time.
 const PATTERN: u64 = 2_000;
 /// The longest pattern, in bytes, and the most that it may count to: `[0-9]{6,15}` is compiled as fifteen parts.
@@ -30,7 +33,7 @@ const POWERS: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
     parts: [u64; POWERS],
-    /// How much the expression itself can put together.
+    /// How much is written down in the expression, which a loop may run over as well.
     own: u64,
 }
 
@@ -77,11 +80,10 @@ impl Cost {
 
     /// Whether it may be evaluated on so much.
     pub(super) fn is_affordable(&self, size: Size) -> bool {
-        // A loop may run over what the expression itself puts together.
         let each = size.0.max(self.own);
         let powers = std::iter::successors(Some(1_u64), |power| Some(power.saturating_mul(each)));
         let steps = self.parts.iter().zip(powers);
-        let steps = steps.fold(0_u64, |sum, (parts, power)| {
+        let steps = steps.fold(size.0.saturating_mul(HANDED_OVER), |sum, (parts, power)| {
             sum.saturating_add(parts.saturating_mul(power))
         });
         steps <= BUDGET
@@ -108,7 +110,6 @@ impl<'e> Reckoning<'e> {
     /// Reckons a part that is evaluated as often as this power says, and tells how what comes out of it grows.
     fn visit(&mut self, expression: &'e IdedExpr, often: Power) -> Result<Power, String> {
         self.spend(1, often);
-        self.cost.own += 1;
         match &expression.expr {
             Expr::Call(call) => self.call(call, often),
             Expr::Comprehension(comprehension) => self.comprehension(comprehension, often),
@@ -135,6 +136,7 @@ impl<'e> Reckoning<'e> {
         let mut most = 0;
         for part in parts {
             let power = self.visit(part, often)?;
+            self.cost.own += 1;
             self.spend(1, often + power);
             most = most.max(power);
         }
@@ -317,15 +319,16 @@ mod tests {
         let three = "data.a.all(x, data.a.all(y, data.a.all(z, x + y + z > 0)))";
         for (source, size, expect) in [
             ("arg in claims.a || '*' in claims.a", 10, true),
-            ("arg in claims.a || '*' in claims.a", 100_000, true),
-            ("arg in claims.a || '*' in claims.a", 1_000_000, false),
+            ("arg in claims.a || '*' in claims.a", 50_000, true),
+            ("arg in claims.a || '*' in claims.a", 100_000, false),
             ("claims.a.exists(x, x == arg)", 10_000, true),
+            ("claims.teams.exists(t, t.id == arg)", 20_000, true),
             (
                 "claims.a.exists(x, x.id == arg && x.role in ['a', 'b'])",
                 10_000,
                 true,
             ),
-            ("claims.a.exists(x, x in claims.b)", 1_000, true),
+            ("claims.a.exists(x, x in claims.b)", 500, true),
             ("claims.a.exists(x, x in claims.b)", 10_000, false),
             ("claims.a.exists(x, claims.b == claims.c)", 10_000, false),
             ("claims.a.exists(x, claims.b.contains(claims.c))", 10_000, false),
@@ -335,7 +338,7 @@ mod tests {
             ("claims.a.map(x, claims.b).all(l, size(l) > 0)", 10_000, false),
             ("claims.a.map(x, [x])", 10_000, true),
             ("claims.a.map(x, [claims.a])", 10_000, false),
-            ("claims.a.exists(x, claims.b.exists(y, x == y))", 200, true),
+            ("claims.a.exists(x, claims.b.exists(y, x == y))", 100, true),
             ("claims.a.exists(x, claims.b.exists(y, x == y))", 10_000, false),
             (three, 20, true),
             (three, 1_000, false),

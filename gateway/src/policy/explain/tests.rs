@@ -1,10 +1,19 @@
-//! Decisions in words.
+//! Explanations as a person reads them.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::json;
 
 use super::*;
+use crate::policy::WHATSAPP_CRM;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_800_000_000_123)
+}
 
 #[test]
 fn decisions_are_explained() {
-    let policy = crm();
+    let policy = Policy::parse(WHATSAPP_CRM).unwrap();
     let claims = Claims::unverified(
         json!({"sub": "42", "tenant_id": "t", "whatsapp_accounts": ["1"], "campaigns": "all"}),
         0,
