@@ -4,6 +4,7 @@
 //! name does not exist. Everything in the file is checked when it is loaded. `docs/policy.md` explains the language.
 
 mod condition;
+mod emit;
 mod explain;
 mod file;
 mod ingest;

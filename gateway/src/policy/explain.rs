@@ -200,9 +200,9 @@ fn allowed(words: &str) -> Explanation {
 }
 
 fn begins(relay: &Relay, asking: &Asking<'_>) -> Explanation {
-    match relay.begin(asking) {
-        Some(answer) => Explanation {
-            emit: Some(emitted(relay.emit().as_str(), answer, asking)),
+    match relay.begin(asking).zip(relay.emit(asking)) {
+        Some((answer, event)) => Explanation {
+            emit: Some(emitted(event.as_str(), answer, asking)),
             ..allowed("reaches the others in the room, if the client is in it")
         },
         None => Explanation::bad_data(relay.why_no_begin(asking)),
@@ -214,7 +214,8 @@ fn ends(relay: &Relay, asking: &Asking<'_>) -> Explanation {
     Explanation {
         emit: relay
             .end(asking)
-            .map(|answer| emitted(relay.emit().as_str(), answer, asking)),
+            .zip(relay.emit(asking))
+            .map(|(answer, event)| emitted(event.as_str(), answer, asking)),
         ..allowed("ends what the client began in the room, if it did")
     }
 }
@@ -224,7 +225,10 @@ fn answers(reply: &Reply, asking: &Asking<'_>) -> Explanation {
         return Explanation::bad_data(reply.why_none(asking));
     };
     Explanation {
-        emit: reply.emit().map(|event| emitted(event.as_str(), data, asking)),
+        emit: reply
+            .emit(asking)
+            .flatten()
+            .map(|event| emitted(event.as_str(), data, asking)),
         ack: value(ack, asking),
         ..allowed("answered by the gateway itself")
     }

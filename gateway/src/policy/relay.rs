@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     condition::Expression,
+    emit::Emit,
     file::Fields,
     reply::{Answer, Body},
     scope::{Asking, Root},
@@ -23,7 +24,7 @@ pub struct Relay {
     pub(super) stop: Option<EventName>,
     pub(super) room: Template,
     allow: Option<Expression>,
-    emit: EventName,
+    emit: Emit,
     data: Option<Body>,
     on: Option<Shape>,
     off: Option<Shape>,
@@ -37,7 +38,10 @@ impl Relay {
         let stop = fields.optional_event("stop");
         let room = fields.template("room", Root::SUBSCRIBE);
         let allow = fields.expression("allow", Root::SUBSCRIBE);
-        let emit = fields.event("emit");
+        if !fields.has("emit") {
+            fields.missing("emit");
+        }
+        let emit = Emit::read(fields);
         let data = fields.body("data");
         let on = fields.table("on");
         let off = fields.table("off");
@@ -86,9 +90,9 @@ impl Relay {
         &self.event
     }
 
-    /// The event that the others get.
-    pub fn emit(&self) -> &EventName {
-        &self.emit
+    /// The event that the others get; `None` = what comes out is no name of an event.
+    pub fn emit(&self, asking: &Asking<'_>) -> Option<EventName> {
+        self.emit.name(asking)
     }
 
     /// Its argument at the beginning; `None` = it cannot be computed from what was sent.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{
     condition::Expression,
+    emit::Emit,
     file::Fields,
     scope::{Asking, Root, Scope},
     template::Shape,
@@ -15,7 +16,7 @@ use super::{
 pub struct Reply {
     pub(super) place: String,
     pub(super) event: EventName,
-    emit: Option<EventName>,
+    emit: Option<Emit>,
     data: Option<Body>,
     ack: Option<Body>,
 }
@@ -41,7 +42,7 @@ pub enum Answer {
 impl Reply {
     pub(super) fn read(fields: &mut Fields<'_>) -> Option<Reply> {
         let event = fields.event("event");
-        let emit = fields.optional_event("emit");
+        let emit = Emit::read(fields);
         let data = fields.body("data");
         let ack = fields.body("ack");
         if !fields.has("emit") && !fields.has("ack") {
@@ -63,15 +64,13 @@ impl Reply {
     /// Whether the answer depends on claims or on what is inside the argument. An echo does not, and then
     /// neither has to be read.
     pub fn needs_values(&self) -> bool {
-        [&self.data, &self.ack]
-            .into_iter()
-            .flatten()
-            .any(|body| !body.is_echo())
+        let mut bodies = [&self.data, &self.ack].into_iter().flatten();
+        bodies.any(|body| !body.is_echo()) || matches!(self.emit, Some(Emit::Made(_)))
     }
 
-    /// The event to send back, if any.
-    pub fn emit(&self) -> Option<&EventName> {
-        self.emit.as_ref()
+    /// The event to send back, if any; `Some(None)` = what comes out is no name of an event.
+    pub fn emit(&self, asking: &Asking<'_>) -> Option<Option<EventName>> {
+        Some(self.emit.as_ref()?.name(asking))
     }
 
     /// The argument of the event to send back; `None` = it could not be computed from what was sent.

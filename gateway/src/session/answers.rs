@@ -25,9 +25,9 @@ impl Session {
             argument: &argument,
             now: SystemTime::now(),
         };
-        if let Some(name) = reply.emit() {
-            match reply.data(&asking).map(|a| arguments(a, event)) {
-                Some((text, attachments)) => {
+        if let Some(name) = reply.emit(&asking) {
+            match name.zip(reply.data(&asking).map(|a| arguments(a, event))) {
+                Some((name, (text, attachments))) => {
                     let separator = if text.is_empty() { "" } else { "," };
                     let text = format!("[{}{separator}{text}]", Value::from(name.as_str()));
                     self.send(Packet { text, attachments });

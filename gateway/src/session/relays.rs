@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use adapter_redis::{Args, Ending, Phase, Relay as Message, RoomName};
+use adapter_redis::{Args, Ending, EventName, Phase, Relay as Message, RoomName};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -102,6 +102,7 @@ impl Session {
         if !self.common.sockets.is_in(self.socket, room.as_str()) {
             return Err(Refusal::NotInRoom);
         }
+        let emit = rule.emit(&asking).ok_or(Refusal::BadData)?;
         let phase = match (is_start, rule.has_end()) {
             (true, true) => Phase::Begins(Box::new(relays.begin(event, rule, &room, &asking)?)),
             (true, false) => Phase::Once,
@@ -115,16 +116,16 @@ impl Session {
             rule.end(&asking)
         };
         let args = answer.and_then(|a| arguments(a, event)).ok_or(Refusal::BadData)?;
-        self.send_to_others(rule, room, args, phase);
+        self.send_to_others(emit, room, args, phase);
         Ok(())
     }
 
-    fn send_to_others(&self, rule: &Relay, room: RoomName, args: Args, phase: Phase) {
+    fn send_to_others(&self, event: EventName, room: RoomName, args: Args, phase: Phase) {
         let relay = Message {
             rooms: vec![room],
             except: vec![self.socket.to_string()],
             namespace: "/".to_owned(),
-            event: rule.emit().clone(),
+            event,
             args,
         };
         self.common.relaying.relay(relay, phase);
@@ -155,10 +156,13 @@ impl Session {
             };
             let args = match rule.end(&asking) {
                 Some(Answer::Json(value)) => Args::from_values(&[value]),
-                Some(Answer::Echo) => Args::from_values(&[argument]),
+                Some(Answer::Echo) => Args::from_values(std::slice::from_ref(&argument)),
                 Some(Answer::Nothing) | None => Args::none(),
             };
-            self.send_to_others(rule, begun.room, args, Phase::Ends { key: begun.key });
+            // It was a name when it began, and is made of the same.
+            if let Some(emit) = rule.emit(&asking) {
+                self.send_to_others(emit, begun.room, args, Phase::Ends { key: begun.key });
+            }
         }
     }
 }
@@ -190,7 +194,8 @@ impl Relays {
         asking: &Asking<'_>,
     ) -> Result<Ending, Refusal> {
         let argument = event.first_text().unwrap_or("null");
-        if argument.len() > MAX_REMEMBERED {
+        // Bytes cannot be said again at the end.
+        if argument.len() > MAX_REMEMBERED || !event.attachments().is_empty() {
             return Err(Refusal::BadData);
         }
         let (now, after) = (Instant::now(), rule.timeout());

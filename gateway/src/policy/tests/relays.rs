@@ -27,7 +27,7 @@ fn relays_are_stamped_by_the_gateway() {
     let asking = asking(&Value::Null, &ann, &data);
     let room = typing.room(&asking, &mut Trail::counting()).unwrap();
     assert_eq!(
-        (room.as_str(), typing.emit().as_str()),
+        (room.as_str(), typing.emit(&asking).unwrap().as_str()),
         ("contact:7", "typing:indicator")
     );
     let expect = |is_typing: bool| {
@@ -133,4 +133,43 @@ fn relays_may_hand_on_what_was_sent_or_nothing() {
         Some(Answer::Json(json!({"open": true})))
     );
     assert_eq!(relay(&policy, "e").end(&asking), Some(Answer::Nothing));
+}
+
+#[test]
+fn the_name_of_an_event_that_goes_out_may_be_made() {
+    let policy = Policy::parse(
+        "[identity]\nuser = \"claims.sub\"\n[[relay]]\nevent = \"a\"\nroom = \"r\"\nemit = \"told:{data.kind}\"\n\
+         [[reply]]\nevent = \"b\"\nemit = \"{arg.kind}\"\n",
+    )
+    .unwrap();
+    let nobody = user("u");
+    for (data, expect) in [
+        (json!({"kind": "x"}), Some(("told:x", "x"))),
+        (json!({"kind": 5}), Some(("told:5", "5"))),
+        (json!({}), None),
+        (json!({"kind": ["x"]}), None),
+        (json!({"kind": "x\n"}), None),
+    ] {
+        let asking = asking(&Value::Null, &nobody, &data);
+        let Some(Rule::Reply(reply)) = policy.rule("b") else {
+            panic!()
+        };
+        let names = relay(&policy, "a")
+            .emit(&asking)
+            .zip(reply.emit(&asking).unwrap());
+        let names = names.as_ref().map(|(a, b)| (a.as_str(), b.as_str()));
+        assert_eq!(names, expect, "{data}");
+        assert!(reply.needs_values());
+    }
+    let reserved = json!({"kind": "connect"});
+    let Some(Rule::Reply(reply)) = policy.rule("b") else {
+        panic!()
+    };
+    assert_eq!(reply.emit(&asking(&Value::Null, &nobody, &reserved)), Some(None));
+    let broken = "[identity]\nuser = \"claims.sub\"\n[[reply]]\nevent = \"b\"\nemit = \"{query.x}\"\n";
+    assert!(
+        Policy::parse(broken).unwrap_err()[0]
+            .0
+            .contains("\"query\" is not known here")
+    );
 }
