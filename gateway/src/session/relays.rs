@@ -199,8 +199,10 @@ impl Relays {
             return Err(Refusal::BadData);
         }
         let (now, after) = (Instant::now(), rule.timeout());
+        // The same thing stays, also when its time is over: should that not have been said yet, this prolongs it, and what is
+        // late does not end what begins now.
         self.begun
-            .retain(|begun| begun.until.is_none_or(|until| until > now));
+            .retain(|begun| begun.is(rule, room) || begun.until.is_none_or(|until| until > now));
         let found = self.begun.iter().position(|b| b.is(rule, room));
         if found.is_none() && self.begun.len() >= MAX_BEGUN {
             return Err(Refusal::Busy);
@@ -225,10 +227,11 @@ impl Relays {
         Ok(Ending { key, after, args })
     }
 
-    /// Forgets what ends; a stop without a start gets a number that nothing has.
+    /// Forgets what ends, also when its time is over and that may not have been said yet; a stop without a start gets a
+    /// number that nothing has.
     fn end(&mut self, rule: &Relay, room: &RoomName) -> u64 {
-        let ended = self.take_begun(|begun| begun.is(rule, room));
-        let key = ended.first().map(|begun| begun.key);
+        let found = self.begun.iter().position(|b| b.is(rule, room));
+        let key = found.map(|index| self.begun.swap_remove(index).key);
         key.unwrap_or_else(|| KEYS.fetch_add(1, Ordering::Relaxed))
     }
 

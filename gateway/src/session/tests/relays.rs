@@ -77,6 +77,23 @@ async fn what_ended_by_itself_does_not_end_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_over_and_was_not_said_to_be_is_prolonged_or_ended_and_does_not_end_what_follows() {
+    let house = House::new().0;
+    house.enter("contact:1");
+    let data = json!({"contactId": "1"});
+    house.say("typing:start", &data);
+    tokio::time::advance(Duration::from_millis(6001)).await;
+    house.say("typing:start", &data);
+    tokio::time::advance(Duration::from_millis(6001)).await;
+    house.say("typing:stop", &data);
+    let keys: Vec<u64> = house.others.take().iter().map(|(_, phase)| key(phase)).collect();
+    assert!(
+        keys.len() == 3 && keys.iter().all(|one| *one == keys[0]),
+        "{keys:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn relays_are_bounded() {
     let house = House::new().0;
     house.enter("contact:1");
