@@ -15,6 +15,7 @@ const gateway = resolve(import.meta.dirname, "../../..");
 export const TARGET = process.env.CARGO_TARGET_DIR ?? join(gateway, "../target");
 export const ROOMCAST = resolve(process.env.ROOMCAST_BIN ?? join(TARGET, "debug/roomcast"));
 export const POLICY = join(gateway, "policies/whatsapp-crm.toml");
+export const CHAT = join(gateway, "policies/chat.toml");
 export const API_KEY = "conformance-api-key-0123456789";
 export const ORIGIN = "http://app.example";
 
