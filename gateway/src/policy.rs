@@ -31,7 +31,12 @@ pub use scope::{Asking, Identity};
 pub use subscribe::Subscription;
 pub use trail::{Outcome, Step, Trail};
 
-use self::{condition::Expression, ingest::Ingest, join::Join, scope::Scope};
+use self::{
+    condition::Expression,
+    ingest::Ingest,
+    join::{Found, Join},
+    scope::Scope,
+};
 use crate::{auth::Claims, refusal::Refusal};
 
 /// The name that stands for the bundled example where a policy file is asked for.
@@ -162,11 +167,11 @@ impl Policy {
         trail: &mut Trail<'a>,
     ) -> Vec<RoomName> {
         let scope = Scope::connect(claims, query, now).of(identity);
-        let mut rooms = Vec::new();
+        let mut found = Found::default();
         for join in &self.joins {
-            join.rooms(&scope, &mut rooms, trail);
+            join.rooms(&scope, &mut found, trail);
         }
-        rooms
+        found.into_rooms()
     }
 
     /// The rule for an event; `None` = the policy does not name it.

@@ -21,6 +21,7 @@ use cel::{
 };
 use serde_json::Value;
 
+pub(super) use self::cost::BUDGET_OF_LIST;
 use self::cost::{Cost, Size};
 use super::{
     scope::{Path, Root, Scope},
@@ -125,7 +126,8 @@ impl Expression {
             let value = to_cel(value, part.members.as_deref(), &mut size);
             context.add_variable_as_val(part.root.name(), value);
         }
-        if !self.cost.is_affordable(size) {
+        let steps = self.cost.steps(size).ok_or(Failed::TooMuch)?;
+        if !scope.spend(steps) {
             return Err(Failed::TooMuch);
         }
         // As above: whatever happens inside for some input is a no, not the end of a connection's task.

@@ -1,9 +1,11 @@
 //! Rooms on connect: `[[join]]`.
 
+use std::{cell::Cell, collections::HashSet};
+
 use adapter_redis::RoomName;
 
 use super::{
-    condition::Expression,
+    condition::{BUDGET_OF_LIST, Expression},
     file::Fields,
     scope::{Root, Scope},
     template::Template,
@@ -47,23 +49,44 @@ impl Join {
     }
 
     /// Adds the rooms that this rule gives and that are not there yet.
-    pub(super) fn rooms<'a>(&'a self, scope: &Scope<'_>, rooms: &mut Vec<RoomName>, trail: &mut Trail<'a>) {
+    pub(super) fn rooms<'a>(&'a self, scope: &Scope<'_>, found: &mut Found, trail: &mut Trail<'a>) {
         trail.enter(&self.place);
         let mut add = |scope: &Scope<'_>, trail: &mut Trail<'a>| {
             if self.when.as_ref().is_some_and(|w| !w.holds("when", scope, trail)) {
                 return;
             }
-            if let Some(name) = self.room.room(scope, trail).filter(|n| !rooms.contains(n)) {
-                rooms.push(name);
+            if let Some(name) = self.room.room(scope, trail) {
+                found.add(name);
             }
         };
         match &self.each {
             None => add(scope, trail),
             Some(each) => {
+                // A condition that goes through the list for each of its items is too much for a long one.
+                let steps = Cell::new(BUDGET_OF_LIST);
                 for item in &each.items("each", scope, trail) {
-                    add(&scope.with_item(item), trail);
+                    add(&scope.within(&steps).with_item(item), trail);
                 }
             }
         }
+    }
+}
+
+/// Rooms without repetition, in the order in which they were found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    rooms: Vec<RoomName>,
+    known: HashSet<RoomName>,
+}
+
+impl Found {
+    fn add(&mut self, room: RoomName) {
+        if self.known.insert(room.clone()) {
+            self.rooms.push(room);
+        }
+    }
+
+    pub(super) fn into_rooms(self) -> Vec<RoomName> {
+        self.rooms
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     fmt,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -128,6 +129,8 @@ pub(super) struct Scope<'a> {
     argument: Option<&'a Value>,
     message: Option<&'a Value>,
     now: SystemTime,
+    /// The steps that are left, where several evaluations share them.
+    steps: Option<&'a Cell<u64>>,
 }
 
 impl<'a> Scope<'a> {
@@ -140,6 +143,7 @@ impl<'a> Scope<'a> {
             argument: None,
             message: None,
             now,
+            steps: None,
         }
     }
 
@@ -170,6 +174,22 @@ impl<'a> Scope<'a> {
             item: Some(item),
             ..self
         }
+    }
+
+    /// The same, with steps for all evaluations together.
+    pub(super) fn within(self, steps: &'a Cell<u64>) -> Scope<'a> {
+        Scope {
+            steps: Some(steps),
+            ..self
+        }
+    }
+
+    /// Takes what an evaluation costs; `false` = there is not so much left.
+    pub(super) fn spend(&self, steps: u64) -> bool {
+        let Some(shared) = self.steps else { return true };
+        let left = shared.get().checked_sub(steps);
+        shared.set(left.unwrap_or_default());
+        left.is_some()
     }
 
     /// The value at a path, if there is one.

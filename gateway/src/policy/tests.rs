@@ -158,6 +158,58 @@ fn rooms_for_each_item_of_a_list() {
 }
 
 #[test]
+fn a_long_list_gives_its_rooms_and_a_condition_that_goes_through_it_each_time_does_not() {
+    let policy = |when: &str| {
+        let text =
+            "[identity]\nuser = \"claims.sub\"\n[[join]]\neach = \"claims.teams\"\nroom = \"team:{item}\"\n";
+        Policy::parse(&format!("{text}when = \"{when}\"\n")).unwrap()
+    };
+    let teams: Vec<u32> = (0..5_000).chain(0..5_000).collect();
+    let claims = Claims::unverified(json!({"sub": "u", "teams": teams}), 0);
+    let (simple, dear) = (policy("item >= 0"), policy("claims.teams.exists(t, t == item)"));
+    let mut trail = Trail::counting();
+    let simple = simple.admit(&claims, &json!({}), now(), &mut trail).unwrap();
+    assert_eq!((simple.rooms.len(), trail.failures()), (5_000, 0));
+    let mut trail = Trail::counting();
+    let dear = dear.admit(&claims, &json!({}), now(), &mut trail).unwrap();
+    assert!(
+        dear.rooms.len() < 100 && trail.failures() > 9_000,
+        "{} rooms",
+        dear.rooms.len()
+    );
+}
+
+#[test]
+fn functions_are_those_that_there_are() {
+    let policy = |when: &str| {
+        let text = "[identity]\nuser = \"claims.sub\"\n[[join]]\nroom = \"r\"\nwhen = ";
+        Policy::parse(&format!("{text}{}", json!(when)))
+    };
+    for when in [
+        "size(claims.sub) == 1 && claims.sub.size() == 1",
+        "claims.sub.contains('u') && claims.sub.startsWith('u') && claims.sub.endsWith('u')",
+        "claims.sub.matches('^u$')",
+        "string(1) == '1' && int('1') == 1 && uint('1') == 1u && double('1') == 1.0 && bool('true') && dyn(1) == 1",
+        "has(claims.sub) && [1, 2].exists_one(x, x == 1) && [1].all(x, x == 1) && [1].map(x, x + 1) == [2]",
+    ] {
+        let rooms = rooms(&policy(when).unwrap(), json!({"sub": "u"}), json!({})).unwrap();
+        assert_eq!(rooms, ["r"], "{when}");
+    }
+    for when in [
+        "max(1, 2) == 2",
+        "claims.sub.lower() == 'u'",
+        "contain(claims.sub, 'u')",
+        "now() > 1",
+    ] {
+        let error = policy(when).unwrap_err()[0].to_string();
+        assert!(
+            error.contains("there is no function ") && error.contains("there are size, "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn rooms_on_request() {
     use Refusal::{BadArgument, NotAllowed};
     let listed = json!({"whatsapp_accounts": ["1", "x,whatsapp:y", 5], "campaigns": []});

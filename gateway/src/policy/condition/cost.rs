@@ -16,6 +16,22 @@ const MAX_LOOPS: u32 = 3;
 /// The most steps of one evaluation, as reckoned here. A step takes 20 to 70 ns, so that this is at most some 40 ms on a
 /// busy processor, which `benches/policy.rs` looks for; what people write takes a few microseconds.
 const BUDGET: u64 = 500_000;
+/// The most steps of one rule for all items of a list together.
+pub(in super::super) const BUDGET_OF_LIST: u64 = 4 * BUDGET;
+/// The functions that there are: one that is not is a typo, and would be no for ever.
+const FUNCTIONS: [&str; 11] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "dyn",
+];
 /// What each value is reckoned at for being handed over to the evaluation.
 const HANDED_OVER: u64 = 5;
 /// What a pattern is reckoned at for each time that it is looked for: it is compiled anew each time.
@@ -78,15 +94,15 @@ impl Cost {
         Ok(reckoning.cost)
     }
 
-    /// Whether it may be evaluated on so much.
-    pub(super) fn is_affordable(&self, size: Size) -> bool {
+    /// The steps that it takes on so much; `None` = too many.
+    pub(super) fn steps(&self, size: Size) -> Option<u64> {
         let each = size.0.max(self.own);
         let powers = std::iter::successors(Some(1_u64), |power| Some(power.saturating_mul(each)));
         let steps = self.parts.iter().zip(powers);
         let steps = steps.fold(size.0.saturating_mul(HANDED_OVER), |sum, (parts, power)| {
             sum.saturating_add(parts.saturating_mul(power))
         });
-        steps <= BUDGET
+        Some(steps).filter(|steps| *steps <= BUDGET)
     }
 }
 
@@ -144,7 +160,14 @@ impl<'e> Reckoning<'e> {
     }
 
     fn call(&mut self, call: &'e CallExpr, often: Power) -> Result<Power, String> {
-        if call.func_name == "matches" {
+        let name = call.func_name.as_str();
+        if name.starts_with(char::is_alphabetic) && !FUNCTIONS.contains(&name) {
+            return Err(format!(
+                "there is no function {name}(); there are {}",
+                FUNCTIONS.join(", ")
+            ));
+        }
+        if name == "matches" {
             self.pattern(call.args.last(), often)?;
         }
         let mut powers = Vec::with_capacity(3);
@@ -346,10 +369,10 @@ mod tests {
             ("claims.a.exists(x, x.matches('^a'))", 100, true),
             ("claims.a.exists(x, x.matches('^a'))", 10_000, false),
         ] {
-            let affordable = cost(source).unwrap().is_affordable(Size(size));
+            let affordable = cost(source).unwrap().steps(Size(size)).is_some();
             assert_eq!(affordable, expect, "{source} on {size}");
         }
-        assert!(!cost("data").unwrap().is_affordable(Size(u64::MAX)));
+        assert!(cost("data").unwrap().steps(Size(u64::MAX)).is_none());
     }
 
     #[test]
