@@ -202,7 +202,7 @@ impl Policy {
     ) -> Vec<Result<Ingested, NotIngested>> {
         let Some((text, value)) = std::str::from_utf8(message)
             .ok()
-            .and_then(|text| Some((text, serde_json::from_str(text).ok()?)))
+            .and_then(|text| Some((text, ingest::message(text)?)))
         else {
             return vec![Err(NotIngested::NotJson)];
         };

@@ -142,6 +142,19 @@ impl Ingest {
     }
 }
 
+/// The message as a value. A number beyond all bounds makes only the member that holds it unreadable, which may travel as
+/// it came all the same.
+pub(super) fn message(text: &str) -> Option<Value> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Some(value);
+    }
+    let members: HashMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    let members = members
+        .into_iter()
+        .map(|(name, value)| (name, serde_json::from_str(value.get()).unwrap_or_default()));
+    Some(Value::Object(members.collect()))
+}
+
 /// The text at a path, as it stands in the message.
 fn verbatim<'a>(text: &'a str, path: &Path) -> Option<&'a str> {
     path.names.iter().try_fold(text.trim(), |text, name| {

@@ -37,6 +37,18 @@ fn messages_of_other_shapes_become_events() {
         (r#"{"tenantId":"t","data":1}"#, Err(NotIngested::Event)),
         ("[]", Err(NotIngested::Room)),
         ("{", Err(NotIngested::NotJson)),
+        (
+            r#"{"type":"x","tenantId":"t","data":{"n":1E+400}}"#,
+            Ok(("tenant:t", "x", r#"{"n":1E+400}"#)),
+        ),
+        (
+            r#"{"type":"x","tenantId":1e400,"data":1}"#,
+            Err(NotIngested::Room),
+        ),
+        (
+            r#"{"type":"x","tenantId":"t","data":1e400"#,
+            Err(NotIngested::NotJson),
+        ),
     ] {
         let got = policy.ingest(FEED, message.as_bytes(), now());
         let expect = expect.map(|(room, event, data)| Ingested {
