@@ -9,7 +9,7 @@ mod waiting;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::{
     joining::{Doors, Joining, Step},
     limits::CurrentLimits,
     metrics::{Dropped, Metrics},
-    policy::{Identity, Rule},
+    policy::{Asking, Identity, Rule},
     population::{Admission, Population},
     refusal::Refusal,
     relaying::Relaying,
@@ -159,6 +159,16 @@ impl Session {
     fn claims(&self) -> Value {
         // Written by us a moment ago, so it can be read.
         serde_json::from_str(&self.claims).unwrap_or(Value::Null)
+    }
+
+    /// What this client asks for now.
+    fn asking<'a>(&'a self, claims: &'a Value, argument: &'a Value) -> Asking<'a> {
+        Asking {
+            claims,
+            identity: &self.identity,
+            argument,
+            now: SystemTime::now(),
+        }
     }
 
     fn query(&self) -> Value {

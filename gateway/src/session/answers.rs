@@ -1,6 +1,6 @@
 //! What a client gets back by itself: answers of the policy's replies, acks, and events for it alone.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::{Session, meter::Over};
 use crate::{
     engine::{AckId, Event, Packet},
     metrics::Dropped,
-    policy::{Answer, Asking, Reply},
+    policy::{Answer, Reply},
     refusal::Refusal,
 };
 
@@ -19,12 +19,7 @@ impl Session {
         } else {
             (Value::Null, Value::Null)
         };
-        let asking = Asking {
-            claims: &claims,
-            identity: &self.identity,
-            argument: &argument,
-            now: SystemTime::now(),
-        };
+        let asking = self.asking(&claims, &argument);
         if let Some(name) = reply.emit(&asking) {
             match name.zip(reply.data(&asking).map(|a| arguments(a, event))) {
                 Some((name, (text, attachments))) => {

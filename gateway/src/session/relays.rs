@@ -82,12 +82,7 @@ impl Session {
         is_start: bool,
     ) -> Result<(), Refusal> {
         let (argument, claims) = (event.first(), self.claims());
-        let asking = Asking {
-            claims: &claims,
-            identity: &self.identity,
-            argument: &argument,
-            now: SystemTime::now(),
-        };
+        let asking = self.asking(&claims, &argument);
         // Held until it is on its way: a client that goes meanwhile has then begun it or has not.
         let mut ongoing = self.ongoing();
         let relays = &mut ongoing.relays;

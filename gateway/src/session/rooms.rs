@@ -10,7 +10,7 @@ use crate::{
     engine::{AckId, Event, Keep},
     joining::{Entry, Step},
     limits::Limit,
-    policy::{Asking, Rule, Subscription, Trail},
+    policy::{Rule, Subscription, Trail},
     refusal::Refusal,
     rules::{InForce, Now},
 };
@@ -47,12 +47,7 @@ impl Session {
         ack: Option<AckId>,
     ) -> Option<Step> {
         let (argument, claims) = (event.first(), self.claims());
-        let asking = Asking {
-            claims: &claims,
-            identity: &self.identity,
-            argument: &argument,
-            now: SystemTime::now(),
-        };
+        let asking = self.asking(&claims, &argument);
         let room = match rules.enter(event.name(), rule, &asking) {
             Ok(room) if self.is_in_enough(&room) => {
                 self.tell(event.name(), ack, Err(Refusal::TooManyRooms));
@@ -108,12 +103,7 @@ impl Session {
 
     pub(super) fn unsubscribe(&self, event: &Event<'_>, rule: &Subscription, ack: Option<AckId>) {
         let (argument, claims) = (event.first(), self.claims());
-        let asking = Asking {
-            claims: &claims,
-            identity: &self.identity,
-            argument: &argument,
-            now: SystemTime::now(),
-        };
+        let asking = self.asking(&claims, &argument);
         let decided = rule.leave(&asking, &mut Trail::counting()).inspect(|room| {
             self.leave(room);
         });
@@ -163,12 +153,8 @@ impl Session {
             return false;
         };
         let argument: Value = serde_json::from_str(argument).unwrap_or_default();
-        let asking = Asking {
-            claims: &self.claims(),
-            identity: &self.identity,
-            argument: &argument,
-            now: SystemTime::now(),
-        };
+        let claims = self.claims();
+        let asking = self.asking(&claims, &argument);
         rule.enter(&asking, &mut Trail::counting()).as_ref() == Ok(room)
     }
 
