@@ -6,6 +6,7 @@
 //! | `config` | everything a node is told, summed up from the parts |
 //! | `settings` | keys, layers (one file, the environment, flags), all problems at once |
 //! | `http` | the public listener |
+//! | `http_client` | requests to other servers |
 //! | `admin`, `api` | the operations listener and the API for backends |
 //! | `engine` | Socket.IO itself, behind a seam |
 //! | `auth` | tokens to verified claims |
@@ -39,6 +40,7 @@ pub mod dev;
 pub mod drain;
 pub mod engine;
 pub mod http;
+pub mod http_client;
 mod ingest;
 pub mod joining;
 pub mod limits;
