@@ -42,6 +42,7 @@ use crate::{
     session::Common,
     sessions::Sessions,
     telemetry::LogLevel,
+    tls,
 };
 
 /// Messages that may wait for a node on its own; what comes on top is dropped and counted.
@@ -87,6 +88,7 @@ pub struct Extras {
 pub struct App {
     public: (TcpListener, Router),
     operations: (TcpListener, Router),
+    certificates: tls::Listeners,
     cluster: Cluster,
     local: Arc<dyn LocalSockets>,
     arrivals: Arrivals,
@@ -179,7 +181,9 @@ impl App {
 
         let drain = Drain::default();
         let readiness = Arc::new(Readiness::new(config.admin.ready_grace));
+        let certificates = tls::Listeners::new(&config.tls, &metrics.tls);
         let live = Live {
+            certificates: certificates.clone(),
             sessions: sessions.clone(),
             limits: current.clone(),
             api_keys: config.admin.api_keys.clone(),
@@ -216,6 +220,7 @@ impl App {
         Ok(App {
             public: (public, public_routes),
             operations: (operations, operations_routes),
+            certificates,
             cluster,
             local,
             arrivals,
@@ -269,6 +274,7 @@ impl App {
         let App {
             public,
             operations,
+            certificates,
             cluster,
             arrivals,
             joins,
@@ -282,7 +288,8 @@ impl App {
             ..
         } = self;
         let mut parts = JoinSet::new();
-        let served = Listener::new(public.0, connections.clone(), WRITE_DEADLINE);
+        let served =
+            Listener::new(public.0, connections.clone(), WRITE_DEADLINE).secured_by(certificates.public);
         let begun = drain.clone();
         parts.spawn(async move {
             let service = public.1.into_make_service_with_connect_info::<Peer>();
@@ -290,11 +297,11 @@ impl App {
                 axum::serve(served, service).with_graceful_shutdown(async move { begun.begun().await });
             describe("the public listener", result.await)
         });
+        let served = Listener::new(operations.0, Connections::default(), WRITE_DEADLINE)
+            .secured_by(certificates.operations);
         parts.spawn(async move {
-            describe(
-                "the operations listener",
-                axum::serve(operations.0, operations.1).await,
-            )
+            let result = axum::serve(served, operations.1).await;
+            describe("the operations listener", result)
         });
         let receiving = cluster.clone();
         parts.spawn(async move {

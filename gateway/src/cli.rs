@@ -8,7 +8,7 @@ mod serve;
 mod stats;
 mod token;
 
-use std::{ffi::OsString, fmt, io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, fmt, io::Write, path::PathBuf, process::ExitCode, time::SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -128,7 +128,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let file = arguments.file.or(config);
             let file = file.ok_or_else(|| Failure::usage("check-config needs the file to check"))?;
             let config = Config::load(Some(&file), &ProcessEnv, &[])?;
-            for warning in config.rules.policy.warnings() {
+            let warnings = config.rules.policy.warnings().iter().map(ToString::to_string);
+            for warning in warnings.chain(config.tls.warnings(SystemTime::now())) {
                 print(&format!("warning: {warning}"))?;
             }
             print(&format!("{}: ok", file.display()))

@@ -22,7 +22,7 @@ use crate::{
     reload,
     rules::InForce,
     settings::{Env, Key, Layers, Picture, Problems, Reader},
-    telemetry,
+    telemetry, tls,
 };
 
 /// Everything a node is told before it starts.
@@ -42,6 +42,8 @@ pub struct Config {
     pub limits: limits::Limits,
     /// The operations listener and its keys.
     pub admin: admin::Config,
+    /// Certificates of the listeners.
+    pub tls: tls::Config,
     /// Logs.
     pub telemetry: telemetry::Config,
     /// When to read all this again.
@@ -61,6 +63,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         auth::KEYS,
         http::KEYS,
         admin::KEYS,
+        tls::KEYS,
         api::KEYS,
         telemetry::KEYS,
         reload::KEYS,
@@ -96,6 +99,7 @@ impl Config {
         let engine = engine_config(&mut reader, limits.max_event_bytes);
         let http = http::Config::read(&mut reader);
         let admin = admin::Config::read(&mut reader);
+        let tls = tls::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
         let reload = reload::Config::read(&mut reader);
         let rules = rules(&mut reader);
@@ -109,6 +113,7 @@ impl Config {
                 http,
                 limits,
                 admin,
+                tls,
                 telemetry,
                 reload,
                 rules,

@@ -235,7 +235,7 @@ fn check(layers: &Layers) -> Result<(), DevError> {
 /// Settings that `--dev` would replace by weaker ones.
 fn is_production(path: &str) -> bool {
     path == "policy"
-        || ["auth.", "api.", "redis.", "cors.", "server."]
+        || ["auth.", "api.", "redis.", "cors.", "server.", "ops.tls_"]
             .iter()
             .any(|s| path.starts_with(s))
 }

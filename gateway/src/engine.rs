@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use event::{Event, Kept, Malformed};
 pub use stock::{Asked, Broadcast, Outcome, Sockets, routes};
-pub use stream::{Connections, Listener, Peer};
+pub use stream::{Connections, Listener, Peer, Security, TlsHandshake};
 
 /// Configuration keys of the engine, by name; the gateway's configuration reads them.
 pub const PING_INTERVAL: &str = "engine.ping_interval";

@@ -20,6 +20,7 @@
 //! | `joining` | clients that wait for a room to be opened |
 //! | `ingest` | messages of backends' own channels |
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
+//! | `tls` | the certificates of both listeners |
 //! | `limits` | what one client, address or user may take of a node |
 //! | `refusal` | everything a client can be refused with |
 //! | `drain` | stopping |
@@ -57,3 +58,4 @@ pub mod session;
 pub mod sessions;
 pub mod settings;
 pub mod telemetry;
+pub mod tls;

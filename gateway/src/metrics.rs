@@ -50,6 +50,8 @@ pub struct Metrics {
     pub gaps_in_rooms: Counter,
     /// 1 while the node is being stopped.
     pub draining: Gauge,
+    /// What is counted of TLS.
+    pub tls: crate::tls::Metrics,
     /// What `adapter-redis` counts.
     pub bus: adapter_redis::Metrics,
 }
@@ -243,6 +245,7 @@ impl Metrics {
             gaps_everywhere: counter!("roomcast_gaps_total", "scope" => "all"),
             gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
+            tls: crate::tls::Metrics::register(),
             bus: adapter_redis::Metrics::register(),
         }
     }

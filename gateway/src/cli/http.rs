@@ -1,17 +1,32 @@
-//! One HTTP request to the operations listener of a node. Plain HTTP: that listener is for the inside.
+//! One HTTP request to the operations listener of a node, plain or by TLS.
 
 use std::time::Duration;
 
-use ::http::{Method, Request, StatusCode, Uri, header};
+use ::http::{Method, Request, StatusCode, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
 
 use super::Failure;
+use crate::{
+    config::Config,
+    http_client::{self, HttpClient},
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer that is longer comes from no node.
+const MOST: usize = 16 << 20;
+
+/// Where the operations listener is, by its configuration.
+pub(super) fn operations_url(config: &Config) -> String {
+    let scheme = if config.tls.operations.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    format!("{scheme}://{}", config.admin.listen)
+}
 
 /// Sends a request and reads the JSON answer.
 pub(super) async fn call(
@@ -21,57 +36,38 @@ pub(super) async fn call(
     key: Option<&str>,
     body: String,
 ) -> Result<(StatusCode, Value), Failure> {
-    let url = format!("{}{path}", base.trim_end_matches('/'));
-    let uri: Uri = url
-        .parse()
-        .map_err(|_| Failure::usage(format!("{base:?} is not a URL such as http://127.0.0.1:3001")))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(Failure::usage(format!(
-            "{base:?}: the operations listener speaks http://"
-        )));
+    let url = http_client::url(&format!("{}{path}", base.trim_end_matches('/'))).map_err(|_| {
+        Failure::usage(
+            "--url: not a URL such as http://127.0.0.1:3001 or https://node.example:3001, without a user or password in it",
+        )
+    })?;
+    let host = url.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(key) = key {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
     }
-    let host = uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
-    let address = if uri.port().is_some() {
-        host.clone()
-    } else {
-        format!("{host}:80")
-    };
-    let unreachable = |error: &dyn std::fmt::Display| {
-        Failure::unavailable(format!(
-            "no answer from the node's operations listener at {host}: {error}"
-        ))
-    };
-    let exchange = async {
-        let stream = TcpStream::connect(&address).await.map_err(|e| unreachable(&e))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| unreachable(&e))?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri.path())
-            .header(header::HOST, &host)
-            .header(header::CONTENT_TYPE, "application/json");
-        if let Some(key) = key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| Failure::usage("the API key holds characters that no header can carry"))?;
-        let answer = async move {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let bytes = response.into_body().collect().await?.to_bytes();
-            Ok::<_, hyper::Error>((status, bytes))
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| Failure::usage("the API key holds characters that no header can carry"))?;
+    let client = HttpClient::new().map_err(Failure::unavailable)?;
+    let response = client.send(request, PATIENCE, MOST).await.map_err(|error| {
+        let error = error.to_string();
+        let hint = if error.contains("certificate") {
+            "; the certificates to trust are the system's, or those in the file that SSL_CERT_FILE names, and the URL \
+             needs a name that the node's certificate is for"
+        } else {
+            ""
         };
-        // The connection moves the bytes; it ends when the answer is there and the sender is gone.
-        let (_, answer) = tokio::join!(connection, answer);
-        let (status, bytes) = answer.map_err(|e| unreachable(&e))?;
-        let value = serde_json::from_slice(&bytes).map_err(|_| {
-            Failure::unavailable(format!("{host} does not answer like a Roomcast node ({status})"))
-        })?;
-        Ok((status, value))
-    };
-    timeout(PATIENCE, exchange)
-        .await
-        .map_err(|_| unreachable(&"it took too long"))?
+        Failure::unavailable(format!(
+            "no answer from the node's operations listener at {host}: {error}{hint}"
+        ))
+    })?;
+    let status = response.status();
+    let value = serde_json::from_slice(response.body()).map_err(|_| {
+        Failure::unavailable(format!("{host} does not answer like a Roomcast node ({status})"))
+    })?;
+    Ok((status, value))
 }

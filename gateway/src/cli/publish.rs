@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// A room or socket id that gets nothing; may be given several times
     #[arg(long, value_name = "ROOM")]
     except: Vec<String>,
-    /// A node's operations listener, such as http://127.0.0.1:3001; needs no configuration file
+    /// A node's operations listener, such as http://127.0.0.1:3001 or https://node.example:3001; needs no configuration file
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// API key; without it the one of the configuration
@@ -55,9 +55,10 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
             "nowhere to publish to: set redis.url, api.keys or api.publish_keys, or use --url and --api-key",
         ));
     };
-    let url = arguments
-        .url
-        .unwrap_or_else(|| format!("http://{}", config.admin.listen));
+    let url = match arguments.url {
+        Some(url) => url,
+        None => http::operations_url(&config),
+    };
     block_on(through_api(&url, &key, envelope))
 }
 

@@ -51,6 +51,7 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
     let log = telemetry::start(config.telemetry);
     config.auth.keys.warn_if_weak();
     config.rules.log_warnings();
+    config.tls.log_warnings();
     runtime()?.block_on(serve(config, dev, source, log))
 }
 

@@ -11,7 +11,7 @@ use crate::{config::Config, settings::ProcessEnv};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A node's operations listener, such as http://127.0.0.1:3001; without it the one of the configuration
+    /// A node's operations listener, such as http://127.0.0.1:3001 or https://node.example:3001; without it the one of the configuration
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Print the JSON of `/stats` as it is
@@ -22,10 +22,7 @@ pub(super) struct Arguments {
 pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Failure> {
     let url = match arguments.url {
         Some(url) => url,
-        None => format!(
-            "http://{}",
-            Config::load(file.as_deref(), &ProcessEnv, &[])?.admin.listen
-        ),
+        None => http::operations_url(&Config::load(file.as_deref(), &ProcessEnv, &[])?),
     };
     let (status, stats) = block_on(http::call(Method::GET, &url, "/stats", None, String::new()))?;
     if !status.is_success() {

@@ -1,7 +1,7 @@
 //! Which keys a running node takes over, and which of its parts they concern. All others need a restart.
 
 use super::node;
-use crate::{api, auth, limits, reload, settings::Key, telemetry};
+use crate::{api, auth, limits, reload, settings::Key, telemetry, tls};
 
 /// What can become another one while clients are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,8 @@ pub enum Part {
     ShadowPolicy,
     /// What one client, address or user may take.
     Limits,
+    /// What listeners show to who connects by TLS.
+    Certificates,
     /// How much is logged.
     LogLevel,
     /// When to read the configuration again.
@@ -29,6 +31,7 @@ const LIVE: &[(Part, &[&str])] = &[
     (Part::Policy, &[node::POLICY]),
     (Part::ShadowPolicy, &[node::SHADOW_POLICY]),
     (Part::Limits, limits::LIVE),
+    (Part::Certificates, tls::LIVE),
     (Part::LogLevel, telemetry::LIVE),
     (Part::Reload, reload::LIVE),
 ];

@@ -89,18 +89,6 @@ pub(super) const KEYS: &[Key] = &[
         doc: "",
     },
     Key {
-        path: "server.tls_cert_file",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "server.tls_key_file",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
         path: engine::PING_INTERVAL,
         kind: Kind::Duration,
         default: "25s",

@@ -3,25 +3,27 @@
 //! socketioxide neither closes a transport nor notices a peer whose window stays shut (its writer waits for ever,
 //! and its clean-up waits for the writer). Both are done one level below, where they are simple: the stream ends.
 
+mod listener;
+mod tcp;
+
 use std::{
     future::Future,
     io,
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 use tokio_util::{
     sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
+
+pub use self::listener::{Listener, Security, TlsHandshake};
+use self::tcp::Tcp;
 
 /// All open connections of a listener.
 #[derive(Debug, Clone, Default)]
@@ -40,53 +42,6 @@ impl Connections {
     /// Waits until every stream is gone; only after [`Connections::close_all`].
     pub async fn closed(&self) {
         self.open.wait().await;
-    }
-}
-
-/// Accepts connections and keeps them within reach of [`Connections`].
-#[derive(Debug)]
-pub struct Listener {
-    inner: TcpListener,
-    connections: Connections,
-    write_deadline: Duration,
-}
-
-impl Listener {
-    /// Wraps a bound listener. A write that makes no progress for `write_deadline` ends its connection.
-    pub fn new(inner: TcpListener, connections: Connections, write_deadline: Duration) -> Listener {
-        Listener {
-            inner,
-            connections,
-            write_deadline,
-        }
-    }
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = Stream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
-        loop {
-            match self.inner.accept().await {
-                Ok((stream, peer)) => {
-                    // Small frames must not wait for one another. Without it they do, and nothing else breaks.
-                    let _ = stream.set_nodelay(true);
-                    return (Stream::new(stream, &self.connections, self.write_deadline), peer);
-                }
-                // A connection that ended before it was accepted says nothing about the next one. Out of
-                // descriptors does: pausing keeps this loop from burning the core that closes them.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    tracing::error!(%error, "cannot accept connections");
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
     }
 }
 
@@ -136,42 +91,31 @@ impl Connected<IncomingStream<'_, Listener>> for Peer {
 /// One connection.
 #[derive(Debug)]
 pub struct Stream {
-    inner: TcpStream,
+    wire: Wire,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     own: CancellationToken,
     /// Cancels it with the stream at the latest, so that who holds a [`Peer`] knows.
     _ended: DropGuard,
-    write_deadline: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
     _open: TaskTrackerToken,
 }
 
+/// What a connection's bytes go through. A plain connection pays nothing for those with TLS.
+#[derive(Debug)]
+enum Wire {
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
+}
+
 impl Stream {
-    fn new(inner: TcpStream, connections: &Connections, write_deadline: Duration) -> Stream {
+    fn new(wire: Wire, connections: &Connections) -> Stream {
         let token = connections.closing.child_token();
         Stream {
-            inner,
+            wire,
             closing: Box::pin(token.clone().cancelled_owned()),
             own: token.clone(),
             _ended: token.drop_guard(),
-            write_deadline,
-            stalled: None,
             _open: connections.open.token(),
         }
-    }
-
-    /// Passes a write's result on, but turns a wait beyond the deadline into an error.
-    fn guard<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.stalled = None;
-            return result;
-        }
-        let deadline = self.write_deadline;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(deadline)));
-        stalled
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -184,14 +128,26 @@ impl AsyncRead for Stream {
         if self.closing.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(())); // nothing read: the end of the stream
         }
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            // Peers go without TLS' farewell every day. HTTP and websockets tell a message that was cut from one that
+            // was not by themselves, so that this is an end like that of a plain connection.
+            Wire::Tls(tls) => match Pin::new(tls.as_mut()).poll_read(cx, buf) {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                result => result,
+            },
+        }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.guard(cx, result)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -199,28 +155,42 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.guard(cx, result)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        match &self.wire {
+            Wire::Plain(tcp) => tcp.is_write_vectored(),
+            Wire::Tls(tls) => tls.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::serve::Listener as _;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
         time::timeout,
     };
 
@@ -235,6 +205,11 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await;
         (stream, peer, connections)
+    }
+
+    #[test]
+    fn tls_costs_plain_connections_nothing() {
+        assert_eq!(size_of::<Wire>(), size_of::<Tcp>());
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use crate::{
     limits::{CurrentLimits, Limits},
     sessions::{Followed, Sessions},
     telemetry::LogLevel,
+    tls::Listeners,
 };
 
 /// Between the two times that clients' rooms follow a policy. The first takes everybody who is in. Somebody who was just
@@ -24,6 +25,8 @@ pub struct Live {
     pub limits: CurrentLimits,
     /// Who may use the API.
     pub api_keys: ApiKeys,
+    /// What is shown to who connects by TLS.
+    pub certificates: Listeners,
     /// How much is logged.
     pub log: LogLevel,
 }
@@ -44,6 +47,10 @@ impl Live {
         }
         if changes(Part::ApiKeys) {
             self.api_keys.set(&config.admin.api_keys);
+        }
+        if changes(Part::Certificates) {
+            config.tls.log_warnings();
+            self.certificates.set(&config.tls);
         }
         if changes(Part::Tokens) {
             config.auth.keys.warn_if_weak();

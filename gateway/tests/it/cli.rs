@@ -123,7 +123,7 @@ fn mistakes_end_with_64_and_a_sentence() {
             vec![
                 "publish", "--config", keyed, "--room", "r", "--event", "e", "--url", "ftp://x",
             ],
-            "speaks http://",
+            "not a URL such as http://127.0.0.1:3001 or https://",
         ),
         (vec!["stats", "--url", "nonsense"], "http://"),
     ] {

@@ -7,6 +7,8 @@ use gateway::{
     settings::{Layers, MapEnv},
 };
 
+use crate::tls::certificate;
+
 /// A folder of its own for each test, removed with it.
 pub struct Folder(pub PathBuf);
 
@@ -47,6 +49,8 @@ const GOOD: &str =
 fn mistakes_are_explained() {
     let folder = Folder::new("mistakes");
     folder.file("empty.pem", "");
+    folder.file("good.pem", &certificate("localhost").0);
+    folder.file("other.key", &certificate("localhost").1);
     folder.file("bad-policy.toml", "[identity]\n");
     for (text, expect) in [
         ("listn = \"x\"", "listn: unknown key; did you mean listen?"),
@@ -85,7 +89,27 @@ fn mistakes_are_explained() {
         ),
         (
             "[server]\ntls_cert_file = \"cert.pem\"",
-            "server.tls_cert_file: not supported by this version yet",
+            "server.tls_cert_file is set and server.tls_key_file is not: give both or neither",
+        ),
+        (
+            "[ops]\ntls_key_file = \"key.pem\"",
+            "ops.tls_key_file is set and ops.tls_cert_file is not: give both or neither",
+        ),
+        (
+            "[server]\ntls_cert_file = \"missing.pem\"\ntls_key_file = \"empty.pem\"",
+            "server.tls_cert_file: {folder}/missing.pem cannot be read: No such file",
+        ),
+        (
+            "[server]\ntls_cert_file = \"empty.pem\"\ntls_key_file = \"empty.pem\"",
+            "server.tls_cert_file: {folder}/empty.pem: the file is empty; it has to hold the certificate as PEM",
+        ),
+        (
+            "[ops]\ntls_cert_file = \"good.pem\"\ntls_key_file = \"good.pem\"",
+            "ops.tls_key_file: {folder}/good.pem: no private key is in it; a PEM file has a line such as",
+        ),
+        (
+            "[ops]\ntls_cert_file = \"good.pem\"\ntls_key_file = \"other.key\"",
+            "ops.tls_key_file: {folder}/other.key: the private key does not belong to the first certificate",
         ),
         (
             "[history]\nmax = 5",
@@ -184,6 +208,7 @@ fn mistakes_are_explained() {
             "bad-policy.toml: identity: `user` is missing",
         ),
     ] {
+        let expect = &expect.replace("{folder}", &folder.0.display().to_string());
         // The broken line replaces or joins a good configuration, so that its problem is the only one.
         let mut table: toml::Table = toml::from_str(GOOD).unwrap();
         merge(&mut table, toml::from_str(text).unwrap());

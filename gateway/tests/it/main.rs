@@ -23,3 +23,4 @@ mod relays;
 mod reload;
 mod support;
 mod tidy;
+mod tls;
