@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -29,7 +30,7 @@ impl Env for ProcessEnv {
 }
 
 /// An environment made of a map.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct MapEnv(pub BTreeMap<String, String>);
 
 impl Env for MapEnv {
@@ -42,6 +43,12 @@ impl Env for MapEnv {
     }
 }
 
+impl fmt::Debug for MapEnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapEnv({:?})", self.0.keys())
+    }
+}
+
 /// Where a value was seen; named in problems.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
@@ -50,8 +57,8 @@ pub(super) enum Source {
     Flag,
 }
 
-/// All values by dotted path, before any is looked at.
-#[derive(Debug, Default)]
+/// All values by dotted path, before any is looked at. They hold secrets and are never shown.
+#[derive(Default)]
 pub struct Layers {
     pub(super) values: BTreeMap<String, (Value, Source)>,
     /// The folder that relative paths start from.
@@ -60,6 +67,12 @@ pub struct Layers {
     pub(super) problems: Vec<String>,
     /// The configuration file, if there is one.
     pub(super) texts: Texts,
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Layers({:?})", self.values.keys())
+    }
 }
 
 impl Layers {

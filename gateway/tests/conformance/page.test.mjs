@@ -10,6 +10,7 @@ import { Client } from "./support/client.mjs";
 import { ROOMCAST, TARGET, environment } from "./support/node.mjs";
 import { freePort } from "./support/port.mjs";
 import { stage } from "./support/stage.mjs";
+import { keepSecret } from "./support/output.mjs";
 import { watchFor } from "./support/token.mjs";
 import { until } from "./support/until.mjs";
 
@@ -109,6 +110,8 @@ describe("serve --dev", () => {
     await until(`the greeting is printed: ${child.tail()}`, () => child.ended || line("Publish"));
     const [page, token, key] = [line("Page"), line("Token"), line("API key")];
     assert.ok(page && token && key, child.tail());
+    keepSecret(key);
+    watchFor(token);
     const publish = (envelope) => fetch(`http://127.0.0.1:${ops}/api/v1/publish`, {
       method: "POST",
       headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },

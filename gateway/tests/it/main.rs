@@ -21,6 +21,7 @@ mod orders;
 mod policy_doc;
 mod relays;
 mod reload;
+mod secrets;
 mod support;
 mod tidy;
 mod tls;

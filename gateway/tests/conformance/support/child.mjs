@@ -1,6 +1,7 @@
 // One child process: its output, its end. Nothing outlives the test process that started it.
 
 import { spawn } from "node:child_process";
+import { keepSecretsOfChild, outputOf } from "./output.mjs";
 import { SOON, within } from "./until.mjs";
 
 const running = new Set();
@@ -14,10 +15,14 @@ export class Child {
     this.name = name;
     this.process = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
     running.add(this.process);
+    keepSecretsOfChild(args, options.env);
+    const kept = outputOf(name);
+    const isSecret = args.includes("--dev") || args[0] === "token"; // what they print is a token
     for (const stream of ["stdout", "stderr"]) {
       this.process[stream].setEncoding("utf8").on("data", (text) => {
         this.output += text;
         if (stream === "stdout") this.stdout += text;
+        if (stream === "stderr" || !isSecret) kept.write(text);
       });
     }
     /** `{code, signal}` once the process has ended and its output is complete. */

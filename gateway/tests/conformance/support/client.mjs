@@ -1,6 +1,7 @@
 // The unmodified official client, with an inbox: what arrived, in order, with nothing missed.
 
 import { io } from "socket.io-client";
+import { sawAnswer } from "./output.mjs";
 import { SOON, within } from "./until.mjs";
 
 /** Ways for a client to connect; every behaviour must hold for each. */
@@ -79,6 +80,7 @@ export class Client {
   }
 
   #arrived(event, args, ack) {
+    if (event === "connect_error") sawAnswer(event, JSON.stringify([args[0].message, args[0].data]));
     const waiter = this.#waiting.find((one) => one.events.includes(event));
     if (!waiter) return this.inbox.push({ event, args, ack });
     this.#waiting = this.#waiting.filter((one) => one !== waiter);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Child } from "./child.mjs";
 import { Ops } from "./ops.mjs";
+import { keepSecretsOf } from "./output.mjs";
 import { freePort } from "./port.mjs";
 import { AUDIENCE, ISSUER, SECRET, signedParts } from "./token.mjs";
 import { merge, toToml } from "./toml.mjs";
@@ -48,7 +49,9 @@ export class Node {
       cors: { allowed_origins: [ORIGIN] },
       log: { format: "json", level: "debug" },
     };
-    writeFileSync(node.configFile, toToml(merge(usual, config)) + "\n");
+    node.config = merge(usual, config);
+    keepSecretsOf(node.config, node.folder);
+    writeFileSync(node.configFile, toToml(node.config) + "\n");
     return node;
   }
 
@@ -88,6 +91,7 @@ export class Node {
     try {
       if (this.child && !this.child.ended) await this.stop();
     } finally {
+      keepSecretsOf(this.config, this.folder); // files may hold others by now
       removeFolder(this.folder);
     }
     this.assertNoSecretInLog();

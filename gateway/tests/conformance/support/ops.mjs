@@ -1,13 +1,23 @@
 // The operations listener, as a backend and an operator use it.
 
+import { sawAnswer } from "./output.mjs";
+
 export class Ops {
   constructor(url, key) {
     this.url = url;
     this.key = key;
   }
 
-  get(path, options = {}) {
-    return fetch(this.url + path, { signal: AbortSignal.timeout(10_000), ...options });
+  /** One request; who asks in another way overrides it. */
+  fetch(url, options) {
+    return fetch(url, options);
+  }
+
+  async get(path, options = {}) {
+    const response = await this.fetch(this.url + path, { signal: AbortSignal.timeout(10_000), ...options });
+    if (path === "/metrics" && response.ok) sawAnswer(path, await response.clone().text());
+    else if (path === "/stats" || !response.ok) sawAnswer(path, `${response.status} ${await response.clone().text()}`);
+    return response;
   }
 
   post(path, body, headers = {}) {

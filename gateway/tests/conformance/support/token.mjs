@@ -1,6 +1,7 @@
 // JSON Web Tokens, right ones and wrong ones, by node:crypto alone.
 
 import { constants, createHmac, generateKeyPairSync, sign } from "node:crypto";
+import { keepSecret } from "./output.mjs";
 
 export const SECRET = "conformance-secret-0123456789-0123456789-0123456789-0123456789-0123456789";
 export const ISSUER = "https://issuer.example";
@@ -11,7 +12,7 @@ export const signedParts = new Set();
 
 /** Watches the logs for a token that was not made here. */
 export function watchFor(token) {
-  token.split(".").slice(1).filter((part) => part.length > 20).forEach((part) => signedParts.add(part));
+  token.split(".").slice(1).filter((part) => part.length > 20).forEach((part) => signedParts.add(keepSecret(part)));
   return token;
 }
 
@@ -24,6 +25,7 @@ export function token(claims = {}, { alg = "HS256", key = SECRET, header = {} } 
 
 /** A rightly signed token around any text at all. */
 export function seal(payload, { alg = "HS256", key = SECRET, header = {} } = {}) {
+  if (typeof key === "string" && !key.includes("PUBLIC KEY")) keepSecret(key);
   const input = `${encode(JSON.stringify({ alg, typ: "JWT", ...header }))}.${encode(payload)}`;
   return watchFor(`${input}.${signature(alg, input, key).toString("base64url")}`);
 }
