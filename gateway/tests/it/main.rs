@@ -22,6 +22,7 @@ mod policy_doc;
 mod relays;
 mod reload;
 mod secrets;
+mod security_doc;
 mod support;
 mod tidy;
 mod tls;

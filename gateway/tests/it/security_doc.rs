@@ -1,0 +1,97 @@
+//! docs/security.md names what there is.
+
+use std::{fs, path::Path};
+
+use gateway::{config::keys, settings::Kind};
+
+const DOC: &str = include_str!("../../../docs/security.md");
+
+/// Keys that parts bring along which come at the same time as the document.
+const COMING: &[&str] = &[
+    "amqp.url_file",
+    "auth.jwt.hmac_previous_secret_file",
+    "auth.jwt.jwks_file",
+    "auth.jwt.jwks_url",
+    "auth.revocations.keep",
+    "notices.to",
+    "webhook.previous_secret_file",
+    "webhook.secret_file",
+    "webhook.url",
+];
+
+fn is_key(name: &str) -> bool {
+    COMING.contains(&name) || keys().any(|key| key.path == name && key.kind != Kind::Planned)
+}
+
+/// `auth.jwt.leeway` and the like: what is quoted, has dots, and is no file.
+fn quoted() -> impl Iterator<Item = &'static str> {
+    let texts = DOC
+        .split("```")
+        .step_by(2)
+        .flat_map(|text| text.split('`').skip(1).step_by(2));
+    texts.filter_map(|text| {
+        let name = text.split([' ', '=']).next()?;
+        let is_dotted = name.contains('.')
+            && name.split('.').all(|part| {
+                !part.is_empty()
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+            });
+        // The place of a token in the CONNECT packet is written in the same way.
+        (is_dotted && name != "auth.token").then_some(name)
+    })
+}
+
+/// Every key of an example.
+fn flat(table: &toml::Table, prefix: &str, found: &mut Vec<String>) {
+    for (name, value) in table {
+        let path = format!("{prefix}{name}");
+        match value {
+            toml::Value::Table(table) => flat(table, &format!("{path}."), found),
+            _ => found.push(path),
+        }
+    }
+}
+
+#[test]
+fn every_key_is_one() {
+    let mut found: Vec<String> = quoted().map(str::to_owned).collect();
+    assert!(found.len() > 40, "{found:?}");
+    for block in DOC.split("```toml\n").skip(1) {
+        let (text, _) = block.split_once("```").unwrap();
+        flat(&toml::from_str(text).unwrap(), "", &mut found);
+    }
+    assert!(found.iter().any(|key| key == "limits.max_rooms_per_socket"));
+    let unknown: Vec<&String> = found.iter().filter(|name| !is_key(name)).collect();
+    assert!(unknown.is_empty(), "docs/security.md names {unknown:?}");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let targets: Vec<&str> = DOC
+        .split("](")
+        .skip(1)
+        .map(|rest| rest.split_once(')').unwrap().0)
+        .collect();
+    assert!(targets.len() > 40);
+    for target in targets {
+        let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+        let text = if file.is_empty() {
+            DOC.to_owned()
+        } else {
+            fs::read_to_string(docs.join(file)).unwrap_or_else(|error| panic!("{target}: {error}"))
+        };
+        let is_heading = |line: &str| line.starts_with('#') && anchor(line) == heading;
+        assert!(heading.is_empty() || text.lines().any(is_heading), "{target}");
+    }
+}
+
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .trim_start_matches(['#', ' '])
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
