@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     admin::{self, Operations, Readiness},
     api::Api,
-    auth::Verifier,
+    auth::{self, KeyFetcher, Verifier},
     config::Config,
     delivery::Delivery,
     drain::Drain,
@@ -96,6 +96,7 @@ pub struct App {
     users: Users,
     redis: Option<Arc<RedisBus>>,
     ingest: Option<Ingest>,
+    key_fetcher: KeyFetcher,
     connections: Connections,
     sockets: Sockets,
     drain: Drain,
@@ -173,7 +174,8 @@ impl App {
             limits: current.clone(),
             roster,
         };
-        let verifier = Verifier::new(config.auth);
+        let (key_sets, key_fetcher) = auth::key_sets(&metrics);
+        let verifier = Verifier::fetching(config.auth, key_sets);
         let sessions = Arc::new(Sessions::new(verifier, common, user_checks));
 
         let ingest = redis.filter(|_| config.cluster.ingest);
@@ -228,6 +230,7 @@ impl App {
             users,
             redis: redis_bus,
             ingest,
+            key_fetcher,
             connections: Connections::default(),
             sockets,
             drain,
@@ -281,6 +284,7 @@ impl App {
             users,
             redis,
             ingest,
+            key_fetcher,
             connections,
             sockets,
             drain,
@@ -324,6 +328,7 @@ impl App {
             users.run(counting).await;
             "the limit of a user's sockets".to_owned()
         });
+        parts.spawn(key_fetcher.run());
         if let Some(reloader) = reloader {
             parts.spawn(reloader.run());
         }

@@ -2,181 +2,48 @@
 //!
 //! The order is fixed by types: text → [`Claims`] (signature and times checked) → `policy::Grants`. Nothing
 //! that was not verified reaches the policy.
+//!
+//! Keys are configured, or come from key sets: files, and the URLs of identity providers. Those are fetched in the
+//! background ([`KeyFetcher`]) and kept; a handshake waits for one only when no key that is here has the name that its
+//! token gives, and for a bounded time. `choice.rs` says which keys may verify a token, `refresh.rs` when sets are
+//! fetched.
 
+mod choice;
 mod claims;
+mod config;
+mod fetcher;
+mod header;
+mod jwks;
 mod keys;
+mod provider;
+mod refresh;
 mod sign;
+#[cfg(test)]
+mod test_keys;
+mod web;
 
-use std::time::{Duration, SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use serde_json::Value;
+use tokio::time::Instant;
 
-pub use claims::Claims;
-pub use keys::{KeyError, Keys};
-pub use sign::{SignError, sign};
-
-use crate::{
-    refusal::Refusal,
-    settings::{Key, Kind, Reader},
+use self::{
+    choice::{Choice, Fetched, Otherwise},
+    header::Header,
+    provider::{Provider, Waited},
 };
-
-const HMAC_SECRET: &str = "auth.jwt.hmac_secret";
-const HMAC_SECRET_FILE: &str = "auth.jwt.hmac_secret_file";
-const PUBLIC_KEY_FILE: &str = "auth.jwt.public_key_file";
-const ISSUER: &str = "auth.jwt.issuer";
-const AUDIENCE: &str = "auth.jwt.audience";
-const ALGORITHMS: &str = "auth.jwt.algorithms";
-const LEEWAY: &str = "auth.jwt.leeway";
-const QUERY_TOKEN: &str = "auth.query_token";
-
-/// The keys of this module.
-pub const KEYS: &[Key] = &[
-    Key {
-        path: HMAC_SECRET,
-        kind: Kind::Secret,
-        default: "",
-        doc: "Secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Prefer the file or the environment.",
-    },
-    Key {
-        path: HMAC_SECRET_FILE,
-        kind: Kind::Path,
-        default: "",
-        doc: "File that holds that secret.",
-    },
-    Key {
-        path: PUBLIC_KEY_FILE,
-        kind: Kind::Path,
-        default: "",
-        doc: "PEM file with the public key of RS*, PS*, ES256, ES384 or EdDSA tokens.",
-    },
-    Key {
-        path: ISSUER,
-        kind: Kind::List,
-        default: "",
-        doc: "Accepted values of `iss`; empty = not checked.",
-    },
-    Key {
-        path: AUDIENCE,
-        kind: Kind::List,
-        default: "",
-        doc: "Accepted values of `aud`, of which the token must hold one; empty = not checked.",
-    },
-    Key {
-        path: ALGORITHMS,
-        kind: Kind::List,
-        default: "",
-        doc: "Allowed algorithms; empty = all that fit the configured keys. A public key never verifies an HS token.",
-    },
-    Key {
-        path: LEEWAY,
-        kind: Kind::Duration,
-        default: "5s",
-        doc: "How far clocks may differ when `exp` and `nbf` are checked.",
-    },
-    Key {
-        path: QUERY_TOKEN,
-        kind: Kind::Bool,
-        default: "false",
-        doc: "Whether a token in the query `?token=` is accepted, after `auth.token` and the header. Queries end up in access logs.",
-    },
-    Key {
-        path: "auth.jwt.jwks_url",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
-        path: "auth.jwt.jwks_file",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-];
-
-/// Those that a running node takes over: all of them.
-pub const LIVE: &[&str] = &[
-    HMAC_SECRET,
-    HMAC_SECRET_FILE,
-    PUBLIC_KEY_FILE,
-    ISSUER,
-    AUDIENCE,
-    ALGORITHMS,
-    LEEWAY,
-    QUERY_TOKEN,
-];
-
-/// What is needed to verify tokens.
-#[derive(Debug)]
-pub struct Config {
-    /// The keys and the algorithms allowed with them.
-    pub keys: Keys,
-    /// Accepted issuers; empty = any.
-    pub issuers: Vec<String>,
-    /// Accepted audiences; empty = any.
-    pub audiences: Vec<String>,
-    /// Tolerated difference of clocks.
-    pub leeway: Duration,
-    /// Whether `?token=` counts.
-    pub query_token: bool,
-}
-
-impl Config {
-    /// Reads this module's part. `None` when a problem was reported.
-    pub fn read(reader: &mut Reader) -> Option<Config> {
-        let inline = reader.string(HMAC_SECRET);
-        let from_file = reader.file(HMAC_SECRET_FILE);
-        let pem = reader.file(PUBLIC_KEY_FILE);
-        let issuers = reader.list(ISSUER);
-        let audiences = reader.list(AUDIENCE);
-        let algorithms = reader.list(ALGORITHMS);
-        let leeway = reader.duration(LEEWAY);
-        let query_token = reader.boolean(QUERY_TOKEN);
-        if !inline.is_empty() && reader.is_set(HMAC_SECRET_FILE) {
-            reader.say(format!(
-                "{HMAC_SECRET} and {HMAC_SECRET_FILE}: give one of the two"
-            ));
-        }
-        let secret = from_file.or((!inline.is_empty()).then_some(inline));
-        let named = [HMAC_SECRET, HMAC_SECRET_FILE, PUBLIC_KEY_FILE]
-            .iter()
-            .any(|k| reader.is_set(k));
-        if !named {
-            reader.say(format!(
-                "no key to verify tokens: set {HMAC_SECRET}, {HMAC_SECRET_FILE} or {PUBLIC_KEY_FILE} \
-                 (to try things out without any, run `roomcast serve --dev`)"
-            ));
-            return None;
-        }
-        if secret.as_deref() == Some("") {
-            reader.say(format!("{HMAC_SECRET_FILE}: the file is empty"));
-            return None;
-        }
-        if secret.is_none() && pem.is_none() {
-            if reader.is_set(HMAC_SECRET) && !reader.is_set(HMAC_SECRET_FILE) {
-                reader.problem(HMAC_SECRET, "", "a secret of 32 bytes or more; it is empty");
-            }
-            return None; // a file that could not be read was reported when it was opened
-        }
-        match Keys::new(secret.as_deref(), pem.as_deref(), &algorithms) {
-            Ok(keys) => Some(Config {
-                keys,
-                issuers,
-                audiences,
-                leeway,
-                query_token,
-            }),
-            Err(error @ (KeyError::Pem | KeyError::Curve)) => {
-                reader.say(format!("{PUBLIC_KEY_FILE}: {error}"));
-                None
-            }
-            Err(error) => {
-                reader.say(format!("{ALGORITHMS}: {error}"));
-                None
-            }
-        }
-    }
-}
+pub use self::{
+    claims::Claims,
+    config::{Config, KEYS, LIVE},
+    fetcher::{KeyFetcher, KeySets, key_sets},
+    jwks::{KeySet, NotAKeySet},
+    keys::{KeyError, Keys, Material},
+    provider::FetchOutcome,
+    refresh::Timing,
+    sign::{SignError, sign},
+};
+use crate::refusal::Refusal;
 
 /// Where a client may have put its token.
 #[derive(Debug, Clone, Copy)]
@@ -193,12 +60,37 @@ pub struct Places<'a> {
 #[derive(Debug)]
 pub struct Verifier {
     config: Config,
+    sets: KeySets,
+    /// Those of the configured URLs, in their order.
+    providers: Vec<Arc<Provider>>,
+}
+
+/// Why a token was not verified by the keys that are here.
+enum Unverified<'a> {
+    Refused(Refusal),
+    /// The identity provider may have its key; if not, it is refused like this.
+    Unknown(&'a Provider, Refusal),
 }
 
 impl Verifier {
-    /// Takes over the keys.
+    /// Takes over the keys. Those at a URL are never fetched: see [`Verifier::fetching`].
     pub fn new(config: Config) -> Verifier {
-        Verifier { config }
+        Verifier::fetching(config, KeySets::default())
+    }
+
+    /// As [`Verifier::new`], with the key sets at URLs.
+    pub fn fetching(config: Config, sets: KeySets) -> Verifier {
+        let (urls, timing) = (config.keys.urls().iter(), config.keys.timing());
+        Verifier {
+            providers: urls.map(|url| sets.at(url, timing)).collect(),
+            config,
+            sets,
+        }
+    }
+
+    /// One with another configuration. The key sets that both use are there at once.
+    pub fn with(&self, config: Config) -> Verifier {
+        Verifier::fetching(config, self.sets.clone())
     }
 
     /// Verifies the first token present: `auth.token`, else the Authorization header, else (where switched on)
@@ -206,16 +98,96 @@ impl Verifier {
     ///
     /// # Errors
     /// The refusal to tell the client.
-    pub fn admit(&self, places: Places<'_>, now: SystemTime) -> Result<Claims, Refusal> {
-        self.verify(&self.find(places)?, now)
+    pub async fn admit(&self, places: Places<'_>, now: SystemTime) -> Result<Claims, Refusal> {
+        self.verify(&self.find(places)?, now).await
     }
 
-    /// Verifies one token.
+    /// Verifies one token. Waits only where an identity provider may have its key and none that is here is it, and then
+    /// for one fetch at most.
     ///
     /// # Errors
     /// The refusal to tell the client.
-    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
-        claims::verify(token, &self.config, now)
+    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
+        let provider = match self.attempt(token, now) {
+            Ok(claims) => return Ok(claims),
+            Err(Unverified::Refused(refusal)) => return Err(refusal),
+            Err(Unverified::Unknown(provider, _)) => provider,
+        };
+        let waited = provider.ask().await;
+        if waited == Waited::Crowded {
+            self.sets.crowded();
+        }
+        self.attempt(token, now).map_err(|unverified| match unverified {
+            Unverified::Refused(refusal) => refusal,
+            // The provider may have a key that could not be fetched: trying again makes sense.
+            Unverified::Unknown(..) if waited != Waited::ForTheNewest || provider.is_failing() => {
+                Refusal::KeysUnavailable
+            }
+            Unverified::Unknown(_, refusal) => refusal,
+        })
+    }
+
+    /// Verifies one token with the keys that are here now.
+    ///
+    /// # Errors
+    /// The refusal to tell the client.
+    pub fn verify_now(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
+        self.attempt(token, now).map_err(|unverified| match unverified {
+            Unverified::Refused(refusal) | Unverified::Unknown(_, refusal) => refusal,
+        })
+    }
+
+    fn attempt(&self, token: &str, now: SystemTime) -> Result<Claims, Unverified<'_>> {
+        let header = Header::of(token)?;
+        let (provider, issuer) = self.provider(token)?;
+        let loaded = provider.map(Provider::loaded);
+        let fetched = match &loaded {
+            None => Fetched::Nowhere,
+            Some(loaded) => match loaded.as_ref() {
+                Some(loaded) if self.is_fresh(loaded.at) => Fetched::Set(&loaded.keys),
+                _ => Fetched::NotYet,
+            },
+        };
+        let choice = Choice::of(&header, &self.config.keys, fetched);
+        for key in choice.keys() {
+            match claims::signed(token, key, header.algorithm) {
+                Err(Refusal::TokenSignature) => {}
+                Err(refusal) => return Err(refusal.into()),
+                Ok(values) => {
+                    // Where issuers have sets of their own, this is the one whose set it was.
+                    if issuer.is_some_and(|issuer| values.get("iss").is_none_or(|iss| iss != issuer)) {
+                        return Err(Refusal::TokenIssuer.into());
+                    }
+                    return Ok(claims::check(values, &self.config, now)?);
+                }
+            }
+        }
+        match (choice.otherwise, provider) {
+            (Otherwise::Ask(refusal), Some(provider)) => Err(Unverified::Unknown(provider, refusal)),
+            (Otherwise::Ask(refusal) | Otherwise::Refused(refusal), _) => Err(refusal.into()),
+        }
+    }
+
+    /// Whose keys verify the token: with one URL those of its provider; with several, those of the issuer that it names,
+    /// and of nobody else.
+    fn provider(&self, token: &str) -> Result<(Option<&Provider>, Option<&str>), Refusal> {
+        match self.providers.as_slice() {
+            [] => Ok((None, None)),
+            [one] => Ok((Some(one), None)),
+            several => {
+                let issuer = header::issuer(token)?;
+                let mut pairs = self.config.issuers.iter().zip(several);
+                let (issuer, provider) = pairs
+                    .find(|(one, _)| **one == issuer)
+                    .ok_or(Refusal::TokenIssuer)?;
+                Ok((Some(provider), Some(issuer)))
+            }
+        }
+    }
+
+    fn is_fresh(&self, fetched_at: Instant) -> bool {
+        let most = self.config.keys.timing().max_stale;
+        most.is_zero() || fetched_at.elapsed() <= most
     }
 
     fn find(&self, places: Places<'_>) -> Result<String, Refusal> {
@@ -238,5 +210,11 @@ impl Verifier {
             return Ok(token);
         }
         Err(Refusal::TokenMissing)
+    }
+}
+
+impl From<Refusal> for Unverified<'_> {
+    fn from(refusal: Refusal) -> Self {
+        Unverified::Refused(refusal)
     }
 }

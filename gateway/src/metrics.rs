@@ -11,7 +11,7 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{engine::CloseReason, limits::Limit, refusal::Refusal};
+use crate::{auth::FetchOutcome, engine::CloseReason, limits::Limit, refusal::Refusal};
 
 /// Seconds; from a hash in memory to a slow identity provider, and from a local publish to a bad day of Redis.
 const SECONDS: &[f64] = &[
@@ -44,6 +44,9 @@ pub struct Metrics {
     shadow: HashMap<(ShadowDecision, bool), Counter>,
     reloads: HashMap<Reloaded, Counter>,
     reload_last_success: Gauge,
+    jwks_fetches: HashMap<FetchOutcome, Counter>,
+    jwks_keys: Gauge,
+    jwks_last_success: Gauge,
     /// Moments when events for any room may have been lost.
     pub gaps_everywhere: Counter,
     /// Rooms with members here for which events may have been lost.
@@ -81,10 +84,12 @@ pub enum Dropped {
     UserCheckQueueFull,
     /// The share of an address in new sessions, when too many addresses are known.
     AddressTableFull,
+    /// The wait for a key that is not known, when too many wait for the same key set.
+    KeyQueueFull,
 }
 
 impl Dropped {
-    const ALL: [Dropped; 11] = [
+    const ALL: [Dropped; 12] = [
         Dropped::UnknownEvent,
         Dropped::MalformedEvent,
         Dropped::ReplyFailed,
@@ -96,6 +101,7 @@ impl Dropped {
         Dropped::RelayRefused,
         Dropped::UserCheckQueueFull,
         Dropped::AddressTableFull,
+        Dropped::KeyQueueFull,
     ];
 
     fn as_str(self) -> &'static str {
@@ -111,6 +117,7 @@ impl Dropped {
             Dropped::RelayRefused => "relay_refused",
             Dropped::UserCheckQueueFull => "user_check_queue_full",
             Dropped::AddressTableFull => "address_table_full",
+            Dropped::KeyQueueFull => "key_queue_full",
         }
     }
 }
@@ -242,6 +249,16 @@ impl Metrics {
                 .map(|r| (r, counter!("roomcast_reload_total", "outcome" => r.as_str())))
                 .into(),
             reload_last_success: gauge!("roomcast_reload_last_success_timestamp_seconds"),
+            jwks_fetches: FetchOutcome::ALL
+                .map(|o| {
+                    (
+                        o,
+                        counter!("roomcast_jwks_fetches_total", "outcome" => o.as_str()),
+                    )
+                })
+                .into(),
+            jwks_keys: gauge!("roomcast_jwks_keys"),
+            jwks_last_success: gauge!("roomcast_jwks_last_success_timestamp_seconds"),
             gaps_everywhere: counter!("roomcast_gaps_total", "scope" => "all"),
             gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
@@ -309,6 +326,21 @@ impl Metrics {
         if let Some(counter) = self.reloads.get(&outcome) {
             counter.increment(1);
         }
+    }
+
+    /// Counts a fetch of a key set.
+    pub fn fetched(&self, outcome: FetchOutcome) {
+        if let Some(counter) = self.jwks_fetches.get(&outcome) {
+            counter.increment(1);
+        }
+    }
+
+    /// Sets how many keys were fetched, and when the oldest set was; `None` = one is missing.
+    pub fn set_key_sets(&self, keys: usize, oldest: Option<SystemTime>) {
+        let since = oldest.and_then(|oldest| oldest.duration_since(UNIX_EPOCH).ok());
+        self.jwks_keys.set(keys as f64);
+        self.jwks_last_success
+            .set(since.unwrap_or_default().as_secs_f64());
     }
 
     /// Sets what is counted only when somebody asks.
@@ -383,6 +415,18 @@ fn describe() {
     describe_gauge!(
         "roomcast_reload_last_success_timestamp_seconds",
         "When a configuration without mistakes was read last, in seconds since 1970; at first, when the node started."
+    );
+    describe_counter!(
+        "roomcast_jwks_fetches_total",
+        "Fetches of key sets of identity providers, by outcome."
+    );
+    describe_gauge!(
+        "roomcast_jwks_keys",
+        "Keys in the fetched key sets that can verify tokens; those of files are not counted."
+    );
+    describe_gauge!(
+        "roomcast_jwks_last_success_timestamp_seconds",
+        "When the key set was fetched last, in seconds since 1970; of several the one for which that is longest ago, and 0 while one is missing."
     );
     describe_counter!(
         "roomcast_gaps_total",

@@ -30,6 +30,10 @@ pub enum Refusal {
     ServerUnavailable,
     /// The user has as many sockets as a user may have.
     TooManyConnections,
+    /// No key that is known has the name that the token gives.
+    TokenKey,
+    /// The keys of the identity provider could not be fetched.
+    KeysUnavailable,
     /// The policy says no.
     NotAllowed,
     /// The argument is missing, or cannot be part of a room's name.
@@ -54,7 +58,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 21] = [
+    pub const ALL: [Refusal; 23] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -66,6 +70,8 @@ impl Refusal {
         Refusal::ClaimMissing,
         Refusal::ServerUnavailable,
         Refusal::TooManyConnections,
+        Refusal::TokenKey,
+        Refusal::KeysUnavailable,
         Refusal::NotAllowed,
         Refusal::BadArgument,
         Refusal::UnknownEvent,
@@ -125,6 +131,13 @@ impl Refusal {
                 1011,
                 "too_many_connections",
                 "the user has too many connections",
+                true,
+            ),
+            Refusal::TokenKey => (1012, "token_key", "the token's key is not known", false),
+            Refusal::KeysUnavailable => (
+                1013,
+                "keys_unavailable",
+                "the keys to check the token cannot be fetched now, try again later",
                 true,
             ),
             // 2xxx: a request is refused in its ack, or by an event when no ack was asked for.

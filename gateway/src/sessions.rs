@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use crate::population::Population;
 use crate::{
-    auth::{Claims, Places, Verifier},
+    auth::{self, Claims, Places, Verifier},
     engine::{Admitted, Application, Handshake, Keep, SocketId},
     joining::Entry,
     limits::{Limit, Overflow, Seat, UserChecks},
@@ -70,8 +70,9 @@ impl Sessions {
         &self.common.population
     }
 
-    /// From now on tokens are verified like this. Who is connected stays.
-    pub fn set_verifier(&self, verifier: Verifier) {
+    /// From now on tokens are verified like this. Who is connected stays, and so do key sets that are used further.
+    pub fn set_verifier(&self, config: auth::Config) {
+        let verifier = self.verifier.load().with(config);
         self.verifier.store(Arc::new(verifier));
     }
 
@@ -79,8 +80,8 @@ impl Sessions {
     ///
     /// # Errors
     /// The refusal that the client would be told.
-    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
-        self.verifier.load().verify(token, now)
+    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
+        self.verifier.load_full().verify(token, now).await
     }
 
     /// The policy in force.
@@ -117,19 +118,19 @@ impl Sessions {
         followed
     }
 
-    fn claims(&self, handshake: &Handshake<'_>, now: SystemTime) -> Result<Claims, Refusal> {
+    async fn claims(&self, handshake: &Handshake<'_>, now: SystemTime) -> Result<Claims, Refusal> {
         let request = handshake.request;
         let places = Places {
             auth: &handshake.auth,
             headers: &request.headers,
             query: request.uri.query().unwrap_or_default(),
         };
-        self.verifier.load().admit(places, now)
+        self.verifier.load_full().admit(places, now).await
     }
 
     async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admitted<Session>, Refusal> {
         let now = SystemTime::now();
-        let claims = self.claims(handshake, now)?;
+        let claims = self.claims(handshake, now).await?;
         let query = client_query(handshake.request.uri.query().unwrap_or_default());
         let (grants, rooms) = loop {
             let decided_by = self.common.rules.now().loaded().clone();

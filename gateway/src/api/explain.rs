@@ -106,7 +106,7 @@ pub(super) async fn explain(State(api): State<Api>, request: Request) -> Result<
         event: question.event.as_deref().map(|event| (event, &argument)),
     };
     let asker = match (question.token, question.claims) {
-        (Some(token), None) => Asker::Token(api.sessions.verify(&token, now)),
+        (Some(token), None) => Asker::Token(api.sessions.verify(&token, now).await),
         (None, Some(claims)) => Asker::Claims(Claims::unverified(claims.into(), 0)),
         _ => return Err(bad("set exactly one of `token` and `claims`")),
     };

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::super::{Config, Keys, Places, Verifier};
+use super::super::{self as auth, Config, Keys, Material, Places, Verifier};
 use crate::refusal::Refusal;
 
 const SECRET: &str = "a-secret-of-more-than-32-bytes-for-tests";
@@ -69,7 +69,7 @@ fn claims_and_times() {
         (without("aud"), Some(TokenAudience)),
     ] {
         let token = sign(Algorithm::HS256, SECRET, &claims);
-        let got = verifier(&[]).verify(&token, now()).err();
+        let got = verifier(&[]).verify_now(&token, now()).err();
         assert_eq!(got, expect, "{claims}");
     }
 }
@@ -99,17 +99,21 @@ fn signatures_and_algorithms() {
         ("a.b.c".into(), Some(TokenMalformed)),
         ("é".repeat(40_000), Some(TokenMalformed)),
     ] {
-        assert_eq!(verifier(&[]).verify(&token, now()).err(), expect, "{token:.60}");
+        assert_eq!(
+            verifier(&[]).verify_now(&token, now()).err(),
+            expect,
+            "{token:.60}"
+        );
     }
     let hs512 = sign(Algorithm::HS512, SECRET, &good());
     assert_eq!(
-        verifier(&["HS256"]).verify(&hs512, now()).err(),
+        verifier(&["HS256"]).verify_now(&hs512, now()).err(),
         Some(TokenAlgorithm)
     );
 }
 
-#[test]
-fn the_first_token_present_decides() {
+#[tokio::test]
+async fn the_first_token_present_decides() {
     let good = sign(Algorithm::HS256, SECRET, &good());
     let verifier = verifier(&[]);
     let bearer = |token: &str| {
@@ -120,30 +124,69 @@ fn the_first_token_present_decides() {
         );
         headers
     };
-    let admit = |auth: &Value, headers: &HeaderMap, query: &str| {
-        verifier.admit(Places { auth, headers, query }, now()).err()
+    let admit = async |auth: &Value, headers: &HeaderMap, query: &str| {
+        verifier.admit(Places { auth, headers, query }, now()).await.err()
     };
     let none = HeaderMap::new();
-    assert_eq!(admit(&json!({"token": good}), &none, ""), None);
-    assert_eq!(admit(&json!({}), &bearer(&good), ""), None);
-    assert_eq!(admit(&json!({"token": null}), &bearer(&good), ""), None);
-    assert_eq!(admit(&json!({"token": good}), &bearer("rubbish"), ""), None);
+    assert_eq!(admit(&json!({"token": good}), &none, "").await, None);
+    assert_eq!(admit(&json!({}), &bearer(&good), "").await, None);
+    assert_eq!(admit(&json!({"token": null}), &bearer(&good), "").await, None);
+    assert_eq!(admit(&json!({"token": good}), &bearer("rubbish"), "").await, None);
     assert_eq!(
-        admit(&json!({"token": "x"}), &bearer(&good), ""),
+        admit(&json!({"token": "x"}), &bearer(&good), "").await,
         Some(Refusal::TokenMalformed)
     );
     assert_eq!(
-        admit(&json!({"token": 1}), &bearer(&good), ""),
+        admit(&json!({"token": 1}), &bearer(&good), "").await,
         Some(Refusal::TokenMalformed)
     );
-    assert_eq!(admit(&json!(null), &none, ""), Some(Refusal::TokenMissing));
+    assert_eq!(admit(&json!(null), &none, "").await, Some(Refusal::TokenMissing));
     let query = format!("EIO=4&token={good}");
     assert_eq!(
-        admit(&json!({}), &none, &query),
+        admit(&json!({}), &none, &query).await,
         Some(Refusal::TokenMissing),
         "off by default"
     );
     let mut basic = HeaderMap::new();
     basic.insert("authorization", HeaderValue::from_static("Basic eHg6eXk="));
-    assert_eq!(admit(&json!({}), &basic, &query), Some(Refusal::TokenMalformed));
+    assert_eq!(
+        admit(&json!({}), &basic, &query).await,
+        Some(Refusal::TokenMalformed)
+    );
+}
+
+#[test]
+fn while_a_secret_is_exchanged_both_verify_and_the_current_one_signs() {
+    const NEW: &str = "another-secret-of-more-than-32-bytes-xx";
+    let verifier = |secret: &'static str, previous_secret| {
+        let material = Material {
+            secret: Some(secret),
+            previous_secret,
+            ..Material::default()
+        };
+        Verifier::new(Config {
+            keys: Keys::of(material, &[]).unwrap(),
+            issuers: vec![],
+            audiences: vec![],
+            leeway: Duration::ZERO,
+            query_token: false,
+        })
+    };
+    let (before, meanwhile, after) = (
+        verifier(SECRET, None),
+        verifier(NEW, Some(SECRET)),
+        verifier(NEW, None),
+    );
+    let old = sign(Algorithm::HS384, SECRET, &good());
+    let claims = good().as_object().unwrap().clone();
+    let new = auth::sign(&meanwhile.config.keys, claims, Duration::ZERO, now()).unwrap();
+    let refused = Some(Refusal::TokenSignature);
+    for (verifier, of_old, of_new) in [
+        (before, None, refused),
+        (meanwhile, None, None),
+        (after, refused, None),
+    ] {
+        assert_eq!(verifier.verify_now(&old, now()).err(), of_old);
+        assert_eq!(verifier.verify_now(&new, now()).err(), of_new);
+    }
 }

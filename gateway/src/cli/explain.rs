@@ -12,11 +12,13 @@ use std::{
 use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
 
-use super::{Failure, print};
+use super::{Failure, block_on, print};
 use crate::{
-    auth::{Claims, Verifier},
+    auth::{self, Claims, Verifier},
     config::Config,
+    metrics::Metrics,
     policy::{Asked, BUILTIN, Policy, Verdict, WHATSAPP_CRM},
+    refusal::Refusal,
     rules::{Asker, InForce},
     settings::ProcessEnv,
 };
@@ -80,7 +82,7 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<ExitCod
         (None, token, policy) => {
             let token = read(token.unwrap_or_default())?;
             let config = load(file.as_deref(), policy.as_deref())?;
-            let verified = Verifier::new(config.auth).verify(&token, now);
+            let verified = block_on(verify(config.auth, &token, now))?;
             (config.rules, Asker::Token(verified))
         }
     };
@@ -144,6 +146,21 @@ fn alone(file: &Path) -> Result<InForce, Failure> {
         policy: Arc::new(policy),
         shadow: None,
     })
+}
+
+/// Verifies a token as a node does that has just started: key sets at URLs are fetched, once.
+async fn verify(
+    config: auth::Config,
+    token: &str,
+    now: SystemTime,
+) -> Result<Result<Claims, Refusal>, Failure> {
+    let (key_sets, fetcher) = auth::key_sets(&Metrics::new().map_err(Failure::unavailable)?);
+    let verifier = Verifier::fetching(config, key_sets);
+    tokio::select! {
+        biased;
+        verified = verifier.verify(token, now) => Ok(verified),
+        ended = fetcher.run() => Err(Failure::unavailable(ended)),
+    }
 }
 
 /// The token, which stands in no list of processes when it comes from standard input.

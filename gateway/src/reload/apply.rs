@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     api::ApiKeys,
-    auth::Verifier,
     config::{Config, Part},
     limits::{CurrentLimits, Limits},
     sessions::{Followed, Sessions},
@@ -54,7 +53,7 @@ impl Live {
         }
         if changes(Part::Tokens) {
             config.auth.keys.warn_if_weak();
-            self.sessions.set_verifier(Verifier::new(config.auth));
+            self.sessions.set_verifier(config.auth);
         }
         if !changes(Part::Policy) && !changes(Part::ShadowPolicy) {
             return Followed::default();

@@ -51,6 +51,12 @@ fn mistakes_are_explained() {
     folder.file("empty.pem", "");
     folder.file("good.pem", &certificate("localhost").0);
     folder.file("other.key", &certificate("localhost").1);
+    folder.file("rubbish.json", "<html>");
+    folder.file(
+        "oct.json",
+        r#"{"keys":[{"kty":"oct","kid":"s","k":"AAAA"},
+        {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    );
     folder.file("bad-policy.toml", "[identity]\n");
     for (text, expect) in [
         ("listn = \"x\"", "listn: unknown key; did you mean listen?"),
@@ -177,7 +183,60 @@ fn mistakes_are_explained() {
         ),
         (
             "[auth.jwt]\nalgorithms = [\"RS256\"]",
-            "auth.jwt.algorithms: RS256 cannot be verified with the configured key",
+            "auth.jwt.algorithms: RS256 cannot be verified with the configured keys",
+        ),
+        (
+            "[auth.jwt]\nhmac_previous_secret_file = \"empty.pem\"",
+            "auth.jwt.hmac_previous_secret_file: the file is empty",
+        ),
+        (
+            "[auth.jwt]\nhmac_secret = \"\"\nhmac_previous_secret = \"x\"",
+            "auth.jwt.hmac_previous_secret: there is no current secret beside it",
+        ),
+        ("[auth.jwt]\njwks_file = \"missing.json\"", "auth.jwt.jwks_file: "),
+        (
+            "[auth.jwt]\njwks_file = \"rubbish.json\"",
+            "auth.jwt.jwks_file: not a JSON Web Key Set: it is not JSON",
+        ),
+        (
+            "[auth.jwt]\njwks_file = \"oct.json\"",
+            "auth.jwt.jwks_file: it holds a secret or private key",
+        ),
+        (
+            "[auth.jwt]\njwks_url = \"https://id.example/keys, ftp://id.example/keys\"",
+            "auth.jwt.jwks_url: entry 2 is not a URL such as",
+        ),
+        (
+            "[auth.jwt]\nissuer = \"a,b\"\njwks_url = \"https://id.example/keys, https://id.example/keys\"",
+            "auth.jwt.jwks_url: entry 2 is there twice",
+        ),
+        (
+            "[auth.jwt]\nhmac_secret = \"\"\nissuer = \"a\"\njwks_url = \"https://a.example/keys, https://b.example/keys\"",
+            "auth.jwt.jwks_url and auth.jwt.issuer: 2 URLs and 1 issuers",
+        ),
+        (
+            "[auth.jwt]\nhmac_secret = \"\"\nissuer = \"a,a\"\njwks_url = \"https://a.example/keys, https://b.example/keys\"",
+            "auth.jwt.issuer: \"a\" is there twice",
+        ),
+        (
+            "[auth.jwt]\nissuer = \"a,b\"\njwks_url = \"https://a.example/keys, https://b.example/keys\"",
+            "auth.jwt.hmac_secret: remove it, or all but one auth.jwt.jwks_url",
+        ),
+        (
+            "[auth.jwt]\njwks_refresh = \"10ms\"",
+            "auth.jwt.jwks_refresh: \"10ms\" is not a duration of 1s or more",
+        ),
+        (
+            "[auth.jwt]\njwks_cooldown = \"0s\"",
+            "auth.jwt.jwks_cooldown: \"0s\" is not a duration of 1s or more",
+        ),
+        (
+            "[auth.jwt]\njwks_timeout = \"9s\"",
+            "auth.jwt.jwks_timeout: \"9s\" is not a duration above zero and of 8s at most",
+        ),
+        (
+            "[auth.jwt]\njwks_max_stale = \"1m\"",
+            "auth.jwt.jwks_max_stale: \"1m\" is not 0, or at least auth.jwt.jwks_refresh",
         ),
         (
             "[auth.jwt]\npublic_key_file = \"missing.pem\"",

@@ -27,10 +27,12 @@ export class Node {
 
   /**
    * `config` is merged over the usual one; `undefined` removes a key. `policy` is the text of a policy file of its own.
-   * `files` are written beside the config file, which names them by their relative paths.
+   * `files` are written beside the config file, which names them by their relative paths. `env` is added to the
+   * environment of the process.
    */
-  static async prepare({ config, policy, files = {} } = {}) {
+  static async prepare({ config, policy, files = {}, env = {} } = {}) {
     const node = new Node();
+    node.env = env;
     node.port = await freePort();
     node.opsPort = await freePort();
     node.url = `http://127.0.0.1:${node.port}`;
@@ -58,7 +60,7 @@ export class Node {
   /** Starts the process, again after an end, and waits for the answer that says it is up. */
   async start({ answers = "/readyz" } = {}) {
     this.keepLog();
-    this.child = new Child("roomcast", ROOMCAST, ["serve", "--config", this.configFile], { env: environment() });
+    this.child = new Child("roomcast", ROOMCAST, ["serve", "--config", this.configFile], { env: environment(this.env) });
     const up = until(`node answers 200 at ${answers}`, async () => (await this.ops.get(answers)).status === 200);
     const ended = this.child.exit.then((exit) => {
       throw new Error(`${ROOMCAST} ended (${JSON.stringify(exit)}) instead of serving:\n${this.child.tail()}`);

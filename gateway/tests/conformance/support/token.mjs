@@ -38,6 +38,17 @@ export function keyPair(alg) {
   return { key: privateKey, pem: publicKey.export({ type: "spki", format: "pem" }) };
 }
 
+/** A key with a name, as an identity provider has it: it signs tokens, and its public half is an entry of a key set. */
+export function signer(alg, kid) {
+  const { privateKey, publicKey } = generate(alg);
+  return {
+    alg,
+    kid,
+    jwk: { ...publicKey.export({ format: "jwk" }), kid, use: "sig" },
+    token: (claims = {}) => token(claims, { alg, key: privateKey, header: { kid } }),
+  };
+}
+
 function generate(alg) {
   if (alg.startsWith("RS") || alg.startsWith("PS")) return generateKeyPairSync("rsa", { modulusLength: 2048 });
   if (alg === "ES256") return generateKeyPairSync("ec", { namedCurve: "P-256" });
