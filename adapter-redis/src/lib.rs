@@ -8,6 +8,7 @@
 //! | `envelope.rs`, `args.rs`, `binary.rs`, `json.rs` | what a backend may publish, without reading its payload |
 //! | `publication.rs`, `census.rs`, `question.rs`, `wire.rs` | what nodes say to each other |
 //! | `bus.rs`, `bus/memory.rs`, `bus/redis.rs` | the seam to what carries bytes, and both sides of it |
+//! | `sets.rs` | the seam to what nodes keep together, which both sides of the bus are, too |
 //! | `interest.rs` | the rooms that a node wants to hear of |
 //! | `intake.rs` | what arrived and waits to be applied, and the gaps in it |
 //! | `local.rs` | the seam to this node's sockets |
@@ -44,6 +45,7 @@ mod reach;
 mod relay;
 mod requests;
 mod room;
+mod sets;
 mod wire;
 
 pub use args::{Args, ArgsError, PacketText};
@@ -67,9 +69,10 @@ pub use local::{Gap, Later, Load, LocalSockets, NoSockets};
 pub use metrics::{Metrics, Source};
 pub use node::{NodeId, NodeIdError};
 pub use publication::Publication;
-pub use question::{Acks, Answer, MAX_LISTED, Question, SocketInfo, Target};
+pub use question::{Acks, Answer, MAX_LISTED, Question, SocketInfo, Target, Tokens};
 pub use relay::{Ending, Phase, Relay, Relayed};
 pub use room::{EventName, MAX_NAME_BYTES, NameError, RoomName};
+pub use sets::{Item, MAX_ITEMS, Part, SetWork, SharedSets};
 pub use wire::{
     About, Frame, Handling, Message, SealError, SecretKeys, Stored, StoredBody, VERSION as WIRE_VERSION,
     WireError,

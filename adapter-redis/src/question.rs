@@ -22,6 +22,25 @@ pub enum Target {
     Session(String),
 }
 
+/// Which tokens a revocation is about. As JSON it is `{"jti":…}` or `{"user":…,"issued_before":…}`: between nodes, and as
+/// the text of an item in Redis, where it must stay the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Tokens {
+    /// The one with this id.
+    Jti {
+        /// Its claim `jti`.
+        jti: String,
+    },
+    /// A user's that were issued before a time, and those that do not say when they were.
+    User {
+        /// The user.
+        user: String,
+        /// In seconds since 1970.
+        issued_before: u64,
+    },
+}
+
 /// A question, or an order, to every node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
@@ -56,6 +75,13 @@ pub enum Question {
         /// Whether clients come back by themselves: the transport is closed then, instead of the session.
         reconnect: bool,
     },
+    /// Refuses tokens from now on, and ends the connections of those who came with one.
+    Revoke {
+        /// Which tokens.
+        tokens: Tokens,
+        /// For how long, in milliseconds since 1970.
+        until_ms: u64,
+    },
 }
 
 /// One node's answer.
@@ -68,7 +94,7 @@ pub struct Answer {
     pub users: Vec<u64>,
     /// Some of them, if a list was asked for.
     pub sockets: Vec<SocketInfo>,
-    /// The node does not know this question: it is of another version.
+    /// The node does not know this question, because it is of another version, or cannot carry the order out.
     pub unsupported: bool,
 }
 
@@ -106,4 +132,42 @@ pub struct Acks {
 pub(crate) enum Reply {
     Answer(Answer),
     Acks(Acks),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// They stand in Redis for weeks, and are read by nodes of other versions.
+    #[test]
+    fn revoked_tokens_are_written_in_one_way() {
+        let jti = Tokens::Jti {
+            jti: "a\"b".to_owned(),
+        };
+        let user = Tokens::User {
+            user: "42".to_owned(),
+            issued_before: 1_700_000_000,
+        };
+        for (tokens, text) in [
+            (jti, r#"{"jti":"a\"b"}"#),
+            (user.clone(), r#"{"user":"42","issued_before":1700000000}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&tokens).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Tokens>(text).unwrap(), tokens);
+        }
+        let later = r#"{"v":2,"issued_before":1700000000,"user":"42","by":"somebody"}"#;
+        assert_eq!(serde_json::from_str::<Tokens>(later).unwrap(), user);
+        for unknown in ["{}", r#"{"user":"42"}"#, r#"{"jti":7}"#, "7", ""] {
+            assert!(serde_json::from_str::<Tokens>(unknown).is_err(), "{unknown}");
+        }
+        let order = Question::Revoke {
+            tokens: user,
+            until_ms: 1,
+        };
+        let text = r#"{"ask":"revoke","tokens":{"user":"42","issued_before":1700000000},"until_ms":1}"#;
+        assert_eq!(serde_json::to_string(&order).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Question>(text).unwrap(), order);
+    }
 }

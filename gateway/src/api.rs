@@ -11,6 +11,7 @@ mod order;
 mod problem;
 mod publish;
 mod request;
+mod revoke;
 mod routes;
 mod trace;
 
@@ -25,7 +26,7 @@ pub use routes::router;
 
 use keys::Scope;
 
-use crate::sessions::Sessions;
+use crate::{revocation::Revoker, sessions::Sessions};
 
 /// What the API's routes need, and no more.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct Api {
     pub metrics: adapter_redis::Metrics,
     /// Verifies tokens and knows the policy in force, for explanations.
     pub sessions: Arc<Sessions>,
+    /// Revokes tokens.
+    pub revoker: Revoker,
 }
 
 /// The path is right, the method is not.

@@ -13,7 +13,7 @@ use std::{
 
 use adapter_redis::{
     Arrivals, Bus, Cluster, ClusterConfig, Ingest, Limits, LocalSockets, MemoryHub, NodeId, RedisBus,
-    RedisConfig,
+    RedisConfig, SharedSets,
 };
 use axum::Router;
 use tokio::{
@@ -37,6 +37,7 @@ use crate::{
     metrics::Metrics,
     population::Population,
     reload::{Live, Reload, Reloader, Source, Started},
+    revocation::{Ending, Keeper, Revocations, Revoker},
     roster::Roster,
     rules::Rules,
     session::Common,
@@ -94,6 +95,7 @@ pub struct App {
     arrivals: Arrivals,
     joins: Joins,
     users: Users,
+    keeper: Keeper,
     redis: Option<Arc<RedisBus>>,
     ingest: Option<Ingest>,
     key_fetcher: KeyFetcher,
@@ -137,16 +139,23 @@ impl App {
         if let Some(redis) = &mut redis {
             redis.channels = rules.policy().channels();
         }
-        let (bus, arrivals, redis_bus) = bus(redis.as_ref(), &id, hub, &metrics)?;
+        let (bus, sets, arrivals, redis_bus) = bus(redis.as_ref(), &id, hub, &metrics)?;
         let interests = bus.interests().clone();
 
         let (sockets, population) = (Sockets::default(), Arc::new(Population::default()));
         let roster = Arc::new(Roster::default());
+        let revocations = Revocations::new(config.revocations, metrics.revocations.clone());
+        let ending = Ending {
+            revocations: revocations.clone(),
+            roster: roster.clone(),
+            population: population.clone(),
+            sockets: sockets.clone(),
+        };
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
             sockets.clone(),
             population.clone(),
             interests.clone(),
-            roster.clone(),
+            ending.clone(),
             metrics.clone(),
         ));
         let limits = Limits {
@@ -159,6 +168,9 @@ impl App {
             ..ClusterConfig::default()
         };
         let cluster = Cluster::new(id, bus, local.clone(), cluster_config, metrics.bus.clone());
+
+        let revoker = Revoker::new(cluster.clone(), sets, revocations.clone());
+        let keeper = Keeper::new(ending, revoker.clone());
 
         let (joining, joins) = joining::channel();
         let current = CurrentLimits::new(config.limits);
@@ -173,6 +185,7 @@ impl App {
             metrics: metrics.clone(),
             limits: current.clone(),
             roster,
+            revocations,
         };
         let (key_sets, key_fetcher) = auth::key_sets(&metrics);
         let verifier = Verifier::fetching(config.auth, key_sets);
@@ -208,6 +221,7 @@ impl App {
             limits,
             metrics: metrics.bus.clone(),
             sessions,
+            revoker,
         };
         let operations_parts = Operations {
             cluster: cluster.clone(),
@@ -228,6 +242,7 @@ impl App {
             arrivals,
             joins,
             users,
+            keeper,
             redis: redis_bus,
             ingest,
             key_fetcher,
@@ -282,6 +297,7 @@ impl App {
             arrivals,
             joins,
             users,
+            keeper,
             redis,
             ingest,
             key_fetcher,
@@ -332,6 +348,7 @@ impl App {
         if let Some(reloader) = reloader {
             parts.spawn(reloader.run());
         }
+        parts.spawn(keeper.run());
         parts.spawn(watch_bus(cluster.clone(), self.readiness));
         parts.spawn(keep_up(self.metrics.clone()));
 
@@ -364,7 +381,7 @@ impl App {
     }
 }
 
-type BusParts = (Arc<dyn Bus>, Arrivals, Option<Arc<RedisBus>>);
+type BusParts = (Arc<dyn Bus>, Arc<dyn SharedSets>, Arrivals, Option<Arc<RedisBus>>);
 
 fn bus(
     config: Option<&RedisConfig>,
@@ -376,12 +393,13 @@ fn bus(
         None => {
             let alone = MemoryHub::with(QUEUE, metrics.bus.clone());
             let (bus, arrivals) = hub.unwrap_or(&alone).join(id);
-            (Arc::new(bus), arrivals, None)
+            let bus = Arc::new(bus);
+            (bus.clone(), bus, arrivals, None)
         }
         Some(redis) => {
             let (bus, arrivals) = RedisBus::start(redis.clone(), id, metrics.bus.clone())?;
             let bus = Arc::new(bus);
-            (bus.clone(), arrivals, Some(bus))
+            (bus.clone(), bus.clone(), arrivals, Some(bus))
         }
     })
 }

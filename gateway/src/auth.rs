@@ -11,6 +11,7 @@
 mod choice;
 mod claims;
 mod config;
+mod credential;
 mod fetcher;
 mod header;
 mod jwks;
@@ -36,6 +37,7 @@ use self::{
 pub use self::{
     claims::Claims,
     config::{Config, KEYS, LIVE},
+    credential::Credential,
     fetcher::{KeyFetcher, KeySets, key_sets},
     jwks::{KeySet, NotAKeySet},
     keys::{KeyError, Keys, Material},

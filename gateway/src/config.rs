@@ -19,7 +19,7 @@ pub use node::NodeConfig;
 use crate::{
     admin, api, auth, engine, http, limits,
     policy::{BUILTIN, Policy, WHATSAPP_CRM},
-    reload,
+    reload, revocation,
     rules::InForce,
     settings::{Env, Key, Layers, Picture, Problems, Reader},
     telemetry, tls,
@@ -34,6 +34,8 @@ pub struct Config {
     pub cluster: ClusterConfig,
     /// Who may connect.
     pub auth: auth::Config,
+    /// Tokens that are refused before they expire.
+    pub revocations: revocation::Config,
     /// The Socket.IO engine.
     pub engine: engine::Config,
     /// Browsers' origins.
@@ -61,6 +63,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         limits::KEYS,
         cluster::KEYS,
         auth::KEYS,
+        revocation::KEYS,
         http::KEYS,
         admin::KEYS,
         tls::KEYS,
@@ -95,6 +98,7 @@ impl Config {
         let node = NodeConfig::read(&mut reader);
         let cluster = ClusterConfig::read(&mut reader);
         let auth = auth::Config::read(&mut reader);
+        let revocations = revocation::Config::read(&mut reader);
         let limits = limits::Limits::read(&mut reader);
         let engine = engine_config(&mut reader, limits.max_event_bytes);
         let http = http::Config::read(&mut reader);
@@ -109,6 +113,7 @@ impl Config {
                 node,
                 cluster,
                 auth,
+                revocations,
                 engine,
                 http,
                 limits,

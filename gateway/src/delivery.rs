@@ -17,7 +17,7 @@ use crate::{
     engine::{Packet, Sockets},
     metrics::{Dropped, Metrics},
     population::Population,
-    roster::Roster,
+    revocation::Ending,
 };
 
 /// The receiving end of the bus on this node.
@@ -26,7 +26,7 @@ pub struct Delivery {
     sockets: Sockets,
     population: Arc<Population>,
     interests: Interests,
-    roster: Arc<Roster>,
+    ending: Ending,
     metrics: Metrics,
 }
 
@@ -36,14 +36,14 @@ impl Delivery {
         sockets: Sockets,
         population: Arc<Population>,
         interests: Interests,
-        roster: Arc<Roster>,
+        ending: Ending,
         metrics: Metrics,
     ) -> Delivery {
         Delivery {
             sockets,
             population,
             interests,
-            roster,
+            ending,
             metrics,
         }
     }
@@ -116,7 +116,7 @@ impl LocalSockets for Delivery {
             sockets: self.sockets.clone(),
             population: self.population.clone(),
             interests: self.interests.clone(),
-            roster: self.roster.clone(),
+            ending: self.ending.clone(),
         };
         Box::pin(async move { orders.answer(question).await })
     }
@@ -124,6 +124,7 @@ impl LocalSockets for Delivery {
     fn gap(&self, gap: &Gap) {
         match gap {
             Gap::All => {
+                self.ending.revocations.doubt();
                 self.metrics.gaps_everywhere.increment(1);
                 tracing::warn!(
                     room.count = self.sockets.room_count(),

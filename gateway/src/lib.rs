@@ -22,6 +22,7 @@
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
 //! | `tls` | the certificates of both listeners |
 //! | `limits` | what one client, address or user may take of a node |
+//! | `revocation` | tokens that are refused before they expire |
 //! | `refusal` | everything a client can be refused with |
 //! | `drain` | stopping |
 //! | `dev` | `serve --dev`: the first minute |
@@ -52,6 +53,7 @@ pub mod query;
 pub mod refusal;
 mod relaying;
 pub mod reload;
+pub mod revocation;
 mod roster;
 pub mod rules;
 pub mod session;

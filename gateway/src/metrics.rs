@@ -11,7 +11,7 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{auth::FetchOutcome, engine::CloseReason, limits::Limit, refusal::Refusal};
+use crate::{auth::FetchOutcome, engine::CloseReason, limits::Limit, refusal::Refusal, revocation};
 
 /// Seconds; from a hash in memory to a slow identity provider, and from a local publish to a bad day of Redis.
 const SECONDS: &[f64] = &[
@@ -55,6 +55,8 @@ pub struct Metrics {
     pub draining: Gauge,
     /// What is counted of TLS.
     pub tls: crate::tls::Metrics,
+    /// What is counted about revocations.
+    pub revocations: revocation::Counts,
     /// What `adapter-redis` counts.
     pub bus: adapter_redis::Metrics,
 }
@@ -263,6 +265,7 @@ impl Metrics {
             gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
             tls: crate::tls::Metrics::register(),
+            revocations: revocation::Counts::register(),
             bus: adapter_redis::Metrics::register(),
         }
     }

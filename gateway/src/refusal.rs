@@ -34,6 +34,8 @@ pub enum Refusal {
     TokenKey,
     /// The keys of the identity provider could not be fetched.
     KeysUnavailable,
+    /// The token was revoked.
+    TokenRevoked,
     /// The policy says no.
     NotAllowed,
     /// The argument is missing, or cannot be part of a room's name.
@@ -58,7 +60,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 23] = [
+    pub const ALL: [Refusal; 24] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -72,6 +74,7 @@ impl Refusal {
         Refusal::TooManyConnections,
         Refusal::TokenKey,
         Refusal::KeysUnavailable,
+        Refusal::TokenRevoked,
         Refusal::NotAllowed,
         Refusal::BadArgument,
         Refusal::UnknownEvent,
@@ -140,6 +143,7 @@ impl Refusal {
                 "the keys to check the token cannot be fetched now, try again later",
                 true,
             ),
+            Refusal::TokenRevoked => (1014, "token_revoked", "the token has been revoked", false),
             // 2xxx: a request is refused in its ack, or by an event when no ack was asked for.
             Refusal::NotAllowed => (2001, "not_allowed", "not allowed", false),
             Refusal::BadArgument => (2002, "bad_argument", "the argument cannot name a room", false),

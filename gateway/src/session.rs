@@ -5,6 +5,7 @@ mod binary;
 mod meter;
 mod relays;
 mod rooms;
+mod standing;
 mod waiting;
 
 use std::{
@@ -15,8 +16,9 @@ use std::{
 use serde_json::Value;
 
 pub(crate) use self::rooms::Follow;
-use self::{meter::Meter, relays::Relays, rooms::Subscribed, waiting::Waiting};
+use self::{meter::Meter, relays::Relays, rooms::Subscribed, standing::Standing, waiting::Waiting};
 use crate::{
+    auth::Claims,
     engine::{AckId, CloseReason, Event, Malformed, Member, SocketId, Sockets},
     joining::{Doors, Joining, Step},
     limits::CurrentLimits,
@@ -25,6 +27,7 @@ use crate::{
     population::{Admission, Population},
     refusal::Refusal,
     relaying::Relaying,
+    revocation::Revocations,
     roster::Roster,
     rules::Rules,
 };
@@ -33,8 +36,8 @@ use crate::{
 pub struct Session {
     socket: SocketId,
     identity: Arc<Identity>,
-    /// The claims as compact JSON: a tree of them would be most of what an idle session holds.
-    claims: Box<str>,
+    /// Locked last.
+    standing: Mutex<Standing>,
     /// What the client put into the handshake's query, likewise; mostly nothing.
     query: Option<Box<str>>,
     common: Arc<Common>,
@@ -53,6 +56,7 @@ pub(crate) struct Common {
     pub(crate) metrics: Metrics,
     pub(crate) limits: CurrentLimits,
     pub(crate) roster: Arc<Roster>,
+    pub(crate) revocations: Revocations,
 }
 
 struct State {
@@ -74,12 +78,11 @@ struct Ongoing {
 impl Session {
     pub(crate) fn new(
         socket: SocketId,
-        claims: &Value,
+        claims: &Claims,
         query: &Value,
         common: Arc<Common>,
         admission: Admission,
     ) -> Session {
-        let claims = claims.to_string().into_boxed_str();
         let query = query
             .as_object()
             .filter(|q| !q.is_empty())
@@ -87,7 +90,7 @@ impl Session {
         Session {
             socket,
             identity: admission.identity().clone(),
-            claims,
+            standing: Mutex::new(Standing::new(claims)),
             query,
             common,
             state: Mutex::new(State {
@@ -101,6 +104,10 @@ impl Session {
 
     pub(crate) fn socket(&self) -> SocketId {
         self.socket
+    }
+
+    pub(crate) fn user(&self) -> &str {
+        &self.identity.user
     }
 
     /// Handles what waited, until something has to wait again.
@@ -154,11 +161,6 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn claims(&self) -> Value {
-        // Written by us a moment ago, so it can be read.
-        serde_json::from_str(&self.claims).unwrap_or(Value::Null)
     }
 
     /// What this client asks for now.

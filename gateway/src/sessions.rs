@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use crate::population::Population;
 use crate::{
-    auth::{self, Claims, Places, Verifier},
+    auth::{self, Claims, Credential, Places, Verifier},
     engine::{Admitted, Application, Handshake, Keep, SocketId},
     joining::Entry,
     limits::{Limit, Overflow, Seat, UserChecks},
@@ -21,6 +21,7 @@ use crate::{
     population::Admission,
     query,
     refusal::Refusal,
+    revocation::Revocations,
     rules::{InForce, Rules},
     session::{Common, Follow, Session},
 };
@@ -132,9 +133,12 @@ impl Sessions {
         let now = SystemTime::now();
         let claims = self.claims(handshake, now).await?;
         let query = client_query(handshake.request.uri.query().unwrap_or_default());
+        let credential = claims.credential();
+        self.common.revocations.known().await;
         let (grants, rooms) = loop {
             let decided_by = self.common.rules.now().loaded().clone();
             let grants = self.common.rules.admit(&claims, &query, now)?;
+            self.refuse_revoked(&grants.identity.user, &credential)?;
             // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
             let entered = grants.rooms.iter().map(|room| self.enter(room));
             let rooms = try_join_all(entered).await?;
@@ -144,26 +148,35 @@ impl Sessions {
             }
         };
         let admission = self.count(handshake.socket, grants.identity).await?;
+        let session = Session::new(handshake.socket, &claims, &query, self.common.clone(), admission);
+        let session = Arc::new(session);
+        self.common.roster.add(handshake.socket, &session);
+        // It can be found from here on. Who revoked the token before has not found it.
+        if let Err(revoked) = self.refuse_revoked(session.user(), &session.credential()) {
+            self.common.roster.remove(handshake.socket, &session);
+            return Err(revoked);
+        }
         tracing::info!(
             socket.id = %handshake.socket,
-            user = &*admission.identity().user,
+            user = session.user(),
             peer = peer(handshake),
             room.count = rooms.len(),
             "connected"
         );
-        let session = Session::new(
-            handshake.socket,
-            claims.values(),
-            &query,
-            self.common.clone(),
-            admission,
-        );
-        let session = Arc::new(session);
-        self.common.roster.add(handshake.socket, &session);
         Ok(Admitted {
             member: session,
             rooms,
         })
+    }
+
+    /// Refuses a user's token that was revoked: of who connects, and of who brings another one.
+    pub(crate) fn refuse_revoked(&self, user: &str, token: &Credential) -> Result<(), Refusal> {
+        self.common.revocations.check(user, token, SystemTime::now())
+    }
+
+    /// What is revoked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.common.revocations
     }
 
     /// Counts a user's socket, and sends the oldest away where there are too many. Those of other nodes are looked at

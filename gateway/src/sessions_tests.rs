@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapter_redis::Refused;
+use adapter_redis::{Refused, Tokens};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -14,6 +14,7 @@ use crate::{
     limits::CurrentLimits,
     metrics::Metrics,
     policy::Policy,
+    revocation::Ending,
     rules::Rules,
 };
 
@@ -43,6 +44,7 @@ fn sessions(bell: &Bell) -> Sessions {
         metrics: metrics.clone(),
         limits: limits.clone(),
         roster: Arc::default(),
+        revocations: crate::revocation::Revocations::default(),
     };
     Sessions {
         verifier: ArcSwap::from_pointee(Verifier::new(config)),
@@ -53,7 +55,7 @@ fn sessions(bell: &Bell) -> Sessions {
 
 async fn connect(sessions: &Sessions) -> Result<Admitted<Session>, &'static str> {
     let keys = Keys::new(Some(SECRET), None, &[]).unwrap();
-    let claims = json!({"sub": "42", "tenant_id": "t"})
+    let claims = json!({"sub": "42", "tenant_id": "t", "jti": "a"})
         .as_object()
         .unwrap()
         .clone();
@@ -143,4 +145,56 @@ async fn a_client_gets_the_rooms_of_the_policy_that_is_in_force_when_it_is_let_i
         .map(|(r, _)| r.to_string())
         .collect();
     assert_eq!((name.as_str(), rooms), ("new", vec!["new".to_owned()]));
+}
+
+fn revoker(sessions: &Sessions) -> Ending {
+    let common = &sessions.common;
+    Ending {
+        revocations: common.revocations.clone(),
+        roster: common.roster.clone(),
+        population: common.population.clone(),
+        sockets: common.sockets.clone(),
+    }
+}
+
+fn revoked() -> Tokens {
+    Tokens::Jti { jti: "a".to_owned() }
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_asks_for_no_room() {
+    let bell = Bell::default();
+    let sessions = sessions(&bell);
+    assert_eq!(
+        revoker(&sessions).revoke(&revoked(), u64::MAX >> 12).await,
+        Some(0)
+    );
+    let admitted = connect(&sessions).await;
+    assert_eq!(admitted.err(), Some(Refusal::TokenRevoked.message()));
+    assert!(bell.is_silent());
+    let text = sessions.common.metrics.render();
+    assert!(
+        text.contains("roomcast_handshakes_total{outcome=\"token_revoked\"} 1"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_while_its_client_is_let_in_is_refused() {
+    let bell = Bell::default();
+    let sessions = sessions(&bell);
+    let opening = async {
+        let asked = [bell.asked().await, bell.asked().await, bell.asked().await];
+        assert_eq!(
+            revoker(&sessions).revoke(&revoked(), u64::MAX >> 12).await,
+            Some(0)
+        );
+        for (_, confirm) in asked {
+            confirm.send(Ok(Box::new(()))).ok().unwrap();
+        }
+    };
+    let (admitted, ()) = tokio::join!(connect(&sessions), opening);
+    assert_eq!(admitted.err(), Some(Refusal::TokenRevoked.message()));
+    assert_eq!(sessions.population().connected(), 0);
+    assert!(sessions.common.roster.all().is_empty());
 }

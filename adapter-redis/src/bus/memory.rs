@@ -18,8 +18,10 @@ use crate::room::RoomName;
 
 #[cfg(feature = "test-util")]
 mod faults;
+mod sets;
 mod store;
 
+use sets::Sets;
 use store::Store;
 
 /// How many messages may wait for a node unless the hub is told otherwise.
@@ -48,6 +50,7 @@ pub struct MemoryBus {
 struct Hub {
     members: Mutex<HashMap<NodeId, Member>>,
     store: Mutex<Store>,
+    sets: Mutex<Sets>,
     next_ticket: AtomicU64,
     queue: usize,
     metrics: Metrics,
@@ -79,6 +82,7 @@ impl MemoryHub {
             hub: Arc::new(Hub {
                 members: Mutex::default(),
                 store: Mutex::default(),
+                sets: Mutex::default(),
                 next_ticket: AtomicU64::new(0),
                 queue: queue.max(1),
                 metrics,
@@ -212,6 +216,10 @@ impl Hub {
 
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sets(&self) -> MutexGuard<'_, Sets> {
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the message to whoever listens and answers with how many that are. One lock for all of them, so that all

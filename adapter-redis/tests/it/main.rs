@@ -18,6 +18,7 @@ mod interest;
 mod joins;
 mod redis;
 mod relay;
+mod sets;
 mod support;
 mod tidy;
 mod versions;

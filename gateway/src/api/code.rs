@@ -83,6 +83,18 @@ pub(super) static BAD_TARGET: Code = refused(
     "not exactly one of `user`, `session` and `room`, or one that is no id",
 );
 pub(super) static BAD_REASON: Code = refused("bad_reason", "`reason` has not 1 to 256 bytes of visible text");
+pub(super) static BAD_REVOCATION: Code = refused(
+    "bad_revocation",
+    "not exactly one of `jti` and `user`, one that is no id, or a field that belongs to the other",
+);
+pub(super) static BAD_TIME: Code = refused(
+    "bad_time",
+    "not a number of seconds since 1970, or an `issued_before` that is still to come",
+);
+pub(super) static REVOCATIONS_FULL: Code = away(
+    "revocations_full",
+    "the node holds as many revocations as it may: nothing was revoked",
+);
 pub(super) static BAD_QUESTION: Code = refused(
     "bad_question",
     "not JSON, an unknown field, a field that is there twice or has the wrong type, not exactly one of `token` and \

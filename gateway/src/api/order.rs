@@ -92,13 +92,25 @@ pub(super) async fn leave(State(api): State<Api>, request: Request) -> Result<Js
     obey(&api, Question::Leave { target, rooms }).await
 }
 
-async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let body = body::read(request, MAX_BYTES).await?;
     body::object(&body).map_err(|error| Problem::new(&code::BAD_ORDER, error))
 }
 
 async fn obey(api: &Api, question: Question) -> Result<Json<Obeyed>, Problem> {
     Ok(Json(Obeyed::from(api.cluster.ask(question).await)))
+}
+
+impl Obeyed {
+    /// For the document of the API.
+    pub(super) fn example() -> Obeyed {
+        Obeyed {
+            sockets: 3,
+            nodes: 2,
+            complete: true,
+            missing: Vec::new(),
+        }
+    }
 }
 
 impl From<Answers> for Obeyed {
@@ -239,12 +251,7 @@ pub(super) fn about_leave() -> About {
 
 fn about(id: &'static str, summary: &'static str) -> About {
     About::new(id, summary)
-        .answer(Obeyed {
-            sockets: 3,
-            nodes: 2,
-            complete: true,
-            missing: Vec::new(),
-        })
+        .answer(Obeyed::example())
         .code(&code::TOO_LARGE)
         .code(&code::BAD_ORDER)
         .code(&code::BAD_TARGET)

@@ -12,7 +12,7 @@ use http::header::WWW_AUTHENTICATE;
 
 use super::{
     Api, ApiKeys, Problem, Scope, code, document, document::About, explain, lookup, order, publish, request,
-    wrong_method,
+    revoke, wrong_method,
 };
 
 /// One thing that can be asked.
@@ -37,13 +37,14 @@ const NO_KEY: Option<Scope> = None;
 
 /// A path stands here once: it has one method.
 #[rustfmt::skip]
-pub(super) const ROUTES: [Route; 11] = [
+pub(super) const ROUTES: [Route; 12] = [
     route(POST, "/publish", PUBLISH, |m| on(m, publish::one), publish::about_one),
     route(POST, "/publish/batch", PUBLISH, |m| on(m, publish::batch), publish::about_batch),
     route(POST, "/request", PUBLISH, |m| on(m, request::request), request::about),
     route(POST, "/join", ADMIN, |m| on(m, order::join), order::about_join),
     route(POST, "/leave", ADMIN, |m| on(m, order::leave), order::about_leave),
     route(POST, "/disconnect", ADMIN, |m| on(m, order::disconnect), order::about_disconnect),
+    route(POST, "/revoke", ADMIN, |m| on(m, revoke::revoke), revoke::about),
     route(POST, "/explain", READ, |m| on(m, explain::explain), explain::about),
     route(GET, "/rooms/{room}", READ, |m| on(m, lookup::room), lookup::about_room),
     route(GET, "/users/{id}", READ, |m| on(m, lookup::user), lookup::about_user),

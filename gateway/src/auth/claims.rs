@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, Credential};
 use crate::refusal::Refusal;
 
 /// The claims of a token whose signature, times, issuer and audience were checked.
@@ -24,6 +24,11 @@ impl Claims {
     /// `exp`, in seconds since 1970, without leeway.
     pub fn expires_at(&self) -> u64 {
         self.expires_at
+    }
+
+    /// The marks of the token.
+    pub fn credential(&self) -> Credential {
+        Credential::new(&self.values, self.expires_at)
     }
 
     /// Claims that no token stands behind, for the explanation of a policy and for tests.
@@ -82,7 +87,7 @@ fn times(claims: &Value, now: u64, leeway: u64) -> Result<u64, Refusal> {
 
 /// RFC 7519 allows fractions of a second; they are cut off. Values outside of u64 saturate, which is what
 /// "never" and "long ago" mean here.
-fn seconds(value: &Value) -> Option<u64> {
+pub(super) fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().map(|f| f as u64))
 }
 

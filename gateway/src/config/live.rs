@@ -1,7 +1,7 @@
 //! Which keys a running node takes over, and which of its parts they concern. All others need a restart.
 
 use super::node;
-use crate::{api, auth, limits, reload, settings::Key, telemetry, tls};
+use crate::{api, auth, limits, reload, revocation, settings::Key, telemetry, tls};
 
 /// What can become another one while clients are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +27,7 @@ pub enum Part {
 /// The keys of each part, named by the modules that own them.
 const LIVE: &[(Part, &[&str])] = &[
     (Part::Tokens, auth::LIVE),
+    (Part::Tokens, revocation::LIVE),
     (Part::ApiKeys, api::LIVE),
     (Part::Policy, &[node::POLICY]),
     (Part::ShadowPolicy, &[node::SHADOW_POLICY]),

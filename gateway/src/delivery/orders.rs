@@ -9,7 +9,7 @@ use crate::{
     engine::{SocketId, Sockets},
     policy::Identity,
     population::Population,
-    roster::Roster,
+    revocation::Ending,
 };
 
 /// Answers for this node.
@@ -17,7 +17,7 @@ pub(super) struct Orders {
     pub(super) sockets: Sockets,
     pub(super) population: Arc<Population>,
     pub(super) interests: Interests,
-    pub(super) roster: Arc<Roster>,
+    pub(super) ending: Ending,
 }
 
 impl Orders {
@@ -40,6 +40,14 @@ impl Orders {
                 count: self.disconnect(&target, &reason, reconnect).await,
                 ..Answer::default()
             },
+            Question::Revoke { tokens, until_ms } => {
+                let ended = self.ending.revoke(&tokens, until_ms).await;
+                Answer {
+                    count: ended.unwrap_or_default(),
+                    unsupported: ended.is_none(),
+                    ..Answer::default()
+                }
+            }
         }
     }
 
@@ -128,7 +136,7 @@ impl Orders {
     fn leave(&self, target: &Target, rooms: &[RoomName]) -> u64 {
         let sockets = self.targets(target);
         for socket in &sockets {
-            let session = self.roster.find(*socket);
+            let session = self.ending.roster.find(*socket);
             for room in rooms {
                 let _ = match &session {
                     // It ends what it has begun there.

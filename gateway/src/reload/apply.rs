@@ -53,6 +53,7 @@ impl Live {
         }
         if changes(Part::Tokens) {
             config.auth.keys.warn_if_weak();
+            self.sessions.revocations().set_config(config.revocations);
             self.sessions.set_verifier(config.auth);
         }
         if !changes(Part::Policy) && !changes(Part::ShadowPolicy) {

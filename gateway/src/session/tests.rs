@@ -85,6 +85,7 @@ impl House {
             limits: limits.clone(),
             population: Arc::default(),
             roster: Arc::default(),
+            revocations: crate::revocation::Revocations::default(),
         };
         let identity = Identity {
             user: "42".into(),
@@ -95,7 +96,7 @@ impl House {
             others,
             session: Arc::new(Session::new(
                 socket,
-                claims,
+                &Claims::unverified(claims.clone(), u64::MAX),
                 &json!({}),
                 Arc::new(common),
                 admission,

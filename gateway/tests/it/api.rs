@@ -19,7 +19,7 @@ const SCOPED: [(&str, &str); 3] = [
 ];
 
 /// Every route, what its key has to be good for, and a body that is right.
-const ROUTES: [(&str, &str, &str, &str); 11] = [
+const ROUTES: [(&str, &str, &str, &str); 12] = [
     ("POST", "/publish", "publish", r#"{"room":"r","event":"e"}"#),
     ("POST", "/publish/batch", "publish", r#"{"items":[]}"#),
     (
@@ -31,6 +31,7 @@ const ROUTES: [(&str, &str, &str, &str); 11] = [
     ("POST", "/join", "admin", r#"{"user":"u","rooms":["r"]}"#),
     ("POST", "/leave", "admin", r#"{"user":"u","rooms":["r"]}"#),
     ("POST", "/disconnect", "admin", r#"{"user":"u"}"#),
+    ("POST", "/revoke", "admin", r#"{"user":"u"}"#),
     ("POST", "/explain", "read", r#"{"claims":{"sub":"u"}}"#),
     ("GET", "/rooms/{room}", "read", ""),
     ("GET", "/users/{id}", "read", ""),

@@ -21,6 +21,7 @@ mod orders;
 mod policy_doc;
 mod relays;
 mod reload;
+mod revocation;
 mod secrets;
 mod security_doc;
 mod support;

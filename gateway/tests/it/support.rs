@@ -32,6 +32,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A configuration from environment variables alone, as a container would have it.
 pub fn config(extra: &[(&str, &str)]) -> Config {
+    Config::from_layers(config_layers(extra)).expect("a valid configuration")
+}
+
+/// As [`config`], not yet read.
+pub fn config_layers(extra: &[(&str, &str)]) -> Layers {
     let mut env = BTreeMap::new();
     for (name, value) in [
         ("LISTEN", "127.0.0.1:0"),
@@ -45,7 +50,7 @@ pub fn config(extra: &[(&str, &str)]) -> Config {
     {
         env.insert(format!("ROOMCAST__{name}"), (*value).to_owned());
     }
-    Config::from_layers(Layers::load(None, &MapEnv(env), &[])).expect("a valid configuration")
+    Layers::load(None, &MapEnv(env), &[])
 }
 
 /// A running node.

@@ -46,9 +46,10 @@ impl Endpoint {
 
 impl Sockets {
     /// Sends a client away with a DISCONNECT packet: the official client does not come back by itself after it. The
-    /// socket is out of its rooms when this returns. Answers whether there was a socket.
+    /// socket is out of its rooms when this returns. Answers whether there was a socket: one that was not told yet that it
+    /// is in would see the two in the wrong order, and is none yet.
     pub async fn disconnect(&self, socket: SocketId) -> bool {
-        let Some(found) = self.find(socket) else {
+        let Some(found) = self.find(socket).filter(|found| found.connected()) else {
             return false;
         };
         self.forget(found.id);
