@@ -21,6 +21,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
+    cli::roomcast_in,
     config::Folder,
     support::{API_KEY, Node, SECRET, until},
 };
@@ -272,4 +273,42 @@ async fn the_command_line_asks_by_https() {
         text.contains("certificate") && text.contains("SSL_CERT_FILE"),
         "{text}"
     );
+}
+
+#[test]
+fn what_expired_is_a_warning_and_dev_stays_plain() {
+    let folder = Folder::new("tls-expired");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    for listener in ["public", "ops"] {
+        folder.file(
+            &format!("{listener}.pem"),
+            &params.self_signed(&key).unwrap().pem(),
+        );
+        folder.file(&format!("{listener}.key"), &key.serialize_pem());
+    }
+    let whole = format!("{CONFIG}[auth.jwt]\nhmac_secret = \"{SECRET}\"\n");
+    let alone = "[ops]\ntls_cert_file = \"ops.pem\"\ntls_key_file = \"ops.key\"\n";
+    for (text, arguments, code, expect) in [
+        (
+            whole.as_str(),
+            &["check-config"][..],
+            0,
+            "warning: ops.tls_cert_file: the certificate expired at 2001-01-01T00:00:00Z",
+        ),
+        (
+            alone,
+            &["serve", "--dev", "--config"],
+            64,
+            "but ops.tls_cert_file, ops.tls_key_file is configured",
+        ),
+    ] {
+        folder.file("c.toml", text);
+        let output = roomcast_in(&folder.0, &[arguments, &["c.toml"]].concat());
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(expect), "{text}");
+    }
 }
