@@ -117,6 +117,23 @@ impl Args {
         self.binary
     }
 
+    /// The packet of an acknowledgement that has these arguments.
+    #[must_use]
+    pub fn to_ack(&self) -> PacketText {
+        if self.binary
+            && let Ok((json, attachments)) = binary::split(&self.json)
+        {
+            return PacketText {
+                text: format!("[{}]", String::from_utf8_lossy(&json)),
+                attachments,
+            };
+        }
+        PacketText {
+            text: format!("[{}]", String::from_utf8_lossy(&self.json)),
+            attachments: Vec::new(),
+        }
+    }
+
     /// The packet for clients. Call it once per event and share the result: it copies the text.
     #[must_use]
     pub fn to_packet(&self, event: &EventName) -> PacketText {
@@ -203,6 +220,10 @@ mod tests {
         let packet = packet("bytes", &args);
         assert_eq!(packet.text, r#"["bytes",{"_placeholder":true,"num":0},1]"#);
         assert_eq!(packet.attachments, [Bytes::from_static(&[1, 2])]);
+        let ack = args.to_ack();
+        assert_eq!(ack.text, r#"[{"_placeholder":true,"num":0},1]"#);
+        assert_eq!(ack.attachments, packet.attachments);
+        assert_eq!(Args::none().to_ack().text, "[]");
     }
 
     /// A client's placeholder in a relayed event would make other clients close their connection.

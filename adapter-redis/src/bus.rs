@@ -50,6 +50,12 @@ pub trait Bus: Send + Sync + 'static {
     /// Dropping the future does not take back what was sent.
     fn store<'a>(&'a self, room: &'a RoomName, frame: Bytes, id: Option<&'a str>) -> Storing<'a>;
 
+    /// Appends an entry to a stream that backends read, of which about `most` entries are kept: the oldest go first.
+    /// Answers with its place. What one node appends, each call begun after the one before, stands in that order.
+    ///
+    /// Dropping the future does not take back what was sent.
+    fn append<'a>(&'a self, stream: &'a str, fields: Fields, most: u32) -> Appending<'a>;
+
     /// Puts a message of this node behind everything that has arrived, as if it had come back: for the time without a
     /// link. Whether there was room for it.
     fn loop_back(&self, channel: Channel, payload: Bytes) -> bool;
@@ -66,6 +72,12 @@ pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<u64, BusError>> + S
 
 /// The answer of [`Bus::store`] on its way.
 pub type Storing<'a> = Pin<Box<dyn Future<Output = Result<Receipt, BusError>> + Send + 'a>>;
+
+/// The answer of [`Bus::append`] on its way.
+pub type Appending<'a> = Pin<Box<dyn Future<Output = Result<String, BusError>> + Send + 'a>>;
+
+/// The fields of an entry of a stream, in their order.
+pub type Fields = Vec<(&'static str, Bytes)>;
 
 /// What became of a frame that was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -55,7 +55,7 @@ pub use bus::memory::{MemoryBus, MemoryHub};
 #[cfg(feature = "test-util")]
 pub use bus::redis::read_replies;
 pub use bus::redis::{RedisBus, RedisConfig, RedisConfigError};
-pub use bus::{Bus, BusError, BusState, Inbound, Publishing, Receipt, Storing};
+pub use bus::{Appending, Bus, BusError, BusState, Fields, Inbound, Publishing, Receipt, Storing};
 pub use census::{Census, ClusterCensus};
 pub use channel::Channel;
 pub use cluster::{Cluster, ClusterConfig, PublishError, Published, Requested};

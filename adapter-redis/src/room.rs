@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::node::NodeId;
+
 /// The longest name of a room, an event or a namespace, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 256;
 
@@ -51,6 +53,9 @@ pub enum NameError {
     Reserved,
 }
 
+/// What the names of rooms begin with to which answers are published.
+const REPLIES: &str = "roomcast:reply:";
+
 // === impl RoomName ===
 
 impl RoomName {
@@ -61,6 +66,18 @@ impl RoomName {
     pub fn new(name: &str) -> Result<Self, NameError> {
         check_room(name)?;
         Ok(Self(name.into()))
+    }
+
+    /// The room to which answers to a node's requests are published. No socket is ever in it: the node takes them itself.
+    #[must_use]
+    pub fn of_replies(node: &NodeId) -> Self {
+        Self(format!("{REPLIES}{node}").into())
+    }
+
+    /// Whether it belongs to the nodes themselves, and is no room for clients.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with(REPLIES)
     }
 
     /// The name as text.
@@ -218,6 +235,16 @@ mod tests {
                 "{name:?}"
             );
         }
+    }
+
+    #[test]
+    fn rooms_of_replies_are_nobodys() {
+        let node = NodeId::parse("0123456789abcdef").unwrap();
+        let room = RoomName::of_replies(&node);
+        assert_eq!(room.as_str(), "roomcast:reply:0123456789abcdef");
+        assert_eq!(RoomName::new(room.as_str()).unwrap(), room);
+        assert!(room.is_reserved());
+        assert!(!RoomName::new("roomcast:other").unwrap().is_reserved());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod lookup;
 mod order;
 mod problem;
 mod publish;
+mod reply;
 mod request;
 mod revoke;
 mod routes;

@@ -30,6 +30,7 @@ use crate::{
     delivery::Delivery,
     drain::Drain,
     engine::{self, Connections, Listener, Peer, Sockets, WRITE_DEADLINE},
+    forwarding::{self, Forwarder, Forwarding},
     http,
     ingest::Ingesting,
     joining::{self, Joins},
@@ -44,6 +45,7 @@ use crate::{
     sessions::Sessions,
     telemetry::LogLevel,
     tls,
+    webhook::Webhook,
 };
 
 /// Messages that may wait for a node on its own; what comes on top is dropped and counted.
@@ -71,6 +73,9 @@ pub enum AppError {
     /// The metrics could not be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// What requests to the backend need could not be set up.
+    #[error("webhook: {0}")]
+    Webhook(#[from] rustls::Error),
     /// A part of the node ended by itself.
     #[error("a part of the node ended by itself: {0}")]
     PartEnded(String),
@@ -94,6 +99,7 @@ pub struct App {
     local: Arc<dyn LocalSockets>,
     arrivals: Arrivals,
     joins: Joins,
+    forwarding: (Forwarding, Forwarder),
     users: Users,
     keeper: Keeper,
     redis: Option<Arc<RedisBus>>,
@@ -151,11 +157,19 @@ impl App {
             population: population.clone(),
             sockets: sockets.clone(),
         };
+        let webhook = Webhook::new(
+            config.webhook,
+            config.limits.max_event_bytes,
+            metrics.webhook.clone(),
+        )?;
+        let (forwarding, forwarder, replies) =
+            forwarding::channel(&id, bus.clone(), &sockets, &webhook, &metrics, &config.forward);
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
             sockets.clone(),
             population.clone(),
             interests.clone(),
             ending.clone(),
+            replies,
             metrics.clone(),
         ));
         let limits = Limits {
@@ -182,6 +196,7 @@ impl App {
             doors: Box::new(interests),
             joining,
             relaying: Box::new(cluster.clone()),
+            forwarding: forwarding.clone(),
             metrics: metrics.clone(),
             limits: current.clone(),
             roster,
@@ -202,6 +217,7 @@ impl App {
             sessions: sessions.clone(),
             limits: current.clone(),
             api_keys: config.admin.api_keys.clone(),
+            webhook,
             log: LogLevel::default(),
         };
         let engine = engine::routes(&config.engine, sessions.clone(), &sockets);
@@ -241,6 +257,7 @@ impl App {
             local,
             arrivals,
             joins,
+            forwarding: (forwarding, forwarder),
             users,
             keeper,
             redis: redis_bus,
@@ -296,6 +313,7 @@ impl App {
             cluster,
             arrivals,
             joins,
+            forwarding: (forwarding, forwarder),
             users,
             keeper,
             redis,
@@ -339,6 +357,10 @@ impl App {
             joins.run().await;
             "the rooms that are being entered".to_owned()
         });
+        parts.spawn(async move {
+            forwarder.run().await;
+            "the events for the backend".to_owned()
+        });
         let counting = cluster.clone();
         parts.spawn(async move {
             users.run(counting).await;
@@ -365,6 +387,7 @@ impl App {
             if let Some(reader) = reader {
                 reader.hand_over(HAND_OVER).await;
             }
+            forwarding.stop().await;
             cluster.leave().await;
             sockets.begin_closing();
             connections.close_all();

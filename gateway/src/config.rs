@@ -17,12 +17,12 @@ pub use live::Part;
 pub use node::NodeConfig;
 
 use crate::{
-    admin, api, auth, engine, http, limits,
-    policy::{BUILTIN, Policy, WHATSAPP_CRM},
+    admin, api, auth, engine, forwarding, http, limits,
+    policy::{BUILTIN, Destination, Policy, WHATSAPP_CRM},
     reload, revocation,
     rules::InForce,
     settings::{Env, Key, Layers, Picture, Problems, Reader},
-    telemetry, tls,
+    telemetry, tls, webhook,
 };
 
 /// Everything a node is told before it starts.
@@ -46,6 +46,10 @@ pub struct Config {
     pub admin: admin::Config,
     /// Certificates of the listeners.
     pub tls: tls::Config,
+    /// Events of clients for the backend.
+    pub forward: forwarding::Config,
+    /// Requests to the backend, where there is one for them.
+    pub webhook: Option<webhook::Config>,
     /// Logs.
     pub telemetry: telemetry::Config,
     /// When to read all this again.
@@ -68,6 +72,8 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         admin::KEYS,
         tls::KEYS,
         api::KEYS,
+        webhook::KEYS,
+        forwarding::KEYS,
         telemetry::KEYS,
         reload::KEYS,
     ]
@@ -104,9 +110,14 @@ impl Config {
         let http = http::Config::read(&mut reader);
         let admin = admin::Config::read(&mut reader);
         let tls = tls::Config::read(&mut reader);
+        let webhook = webhook::Config::read(&mut reader);
+        let forward = forwarding::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
         let reload = reload::Config::read(&mut reader);
         let rules = rules(&mut reader);
+        if let Some(rules) = &rules {
+            check_ways(&mut reader, &rules.policy);
+        }
         let picture = reader.picture();
         let config = match (reader.finish(), auth, rules) {
             (Ok(()), Some(auth), Some(rules)) => Ok(Config {
@@ -119,6 +130,8 @@ impl Config {
                 limits,
                 admin,
                 tls,
+                forward,
+                webhook,
                 telemetry,
                 reload,
                 rules,
@@ -148,6 +161,22 @@ fn rules(reader: &mut Reader) -> Option<InForce> {
         policy: policy?,
         shadow: shadow?,
     })
+}
+
+/// A policy that names a way to the backend which is not there would refuse all that goes by it.
+fn check_ways(reader: &mut Reader, policy: &Policy) {
+    let name = reader.string(node::POLICY);
+    for (to, key) in [
+        (Destination::Webhook, webhook::URL),
+        (Destination::Stream, cluster::URL),
+    ] {
+        if let Some(place) = policy.needs(to).filter(|_| reader.string(key).is_empty()) {
+            let way = to.as_str();
+            reader.say(format!(
+                "{name}: {place}: the way to the backend by the {way} needs {key}"
+            ));
+        }
+    }
 }
 
 fn policy_at(reader: &mut Reader, key: &str) -> Option<Arc<Policy>> {

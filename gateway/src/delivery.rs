@@ -15,6 +15,7 @@ use adapter_redis::{
 use self::orders::Orders;
 use crate::{
     engine::{Packet, Sockets},
+    forwarding::Replies,
     metrics::{Dropped, Metrics},
     population::Population,
     revocation::Ending,
@@ -27,6 +28,7 @@ pub struct Delivery {
     population: Arc<Population>,
     interests: Interests,
     ending: Ending,
+    replies: Arc<Replies>,
     metrics: Metrics,
 }
 
@@ -37,6 +39,7 @@ impl Delivery {
         population: Arc<Population>,
         interests: Interests,
         ending: Ending,
+        replies: Arc<Replies>,
         metrics: Metrics,
     ) -> Delivery {
         Delivery {
@@ -44,6 +47,7 @@ impl Delivery {
             population,
             interests,
             ending,
+            replies,
             metrics,
         }
     }
@@ -69,6 +73,9 @@ impl Delivery {
 
 impl LocalSockets for Delivery {
     fn deliver(&self, publication: &Publication) -> usize {
+        if let Some(given) = self.replies.take(publication) {
+            return given;
+        }
         let Some(packet) = self.packet(publication) else {
             return 0;
         };

@@ -132,6 +132,7 @@ pub trait Member: Send + Sync + 'static {
 
 /// The number under which a client waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub struct AckId(i64);
 
 /// The arguments of an event or an ack: a JSON array as text, with Socket.IO placeholders for the attachments.

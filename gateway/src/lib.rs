@@ -7,6 +7,7 @@
 //! | `settings` | keys, layers (one file, the environment, flags), all problems at once |
 //! | `http` | the public listener |
 //! | `http_client` | requests to other servers |
+//! | `webhook` | requests to the backend, signed and bounded |
 //! | `admin`, `api` | the operations listener and the API for backends |
 //! | `engine` | Socket.IO itself, behind a seam |
 //! | `auth` | tokens to verified claims |
@@ -17,6 +18,7 @@
 //! | `sessions`, `session`, `roster` | who is let in; one client's life; all of them |
 //! | `population` | who is connected: users to sockets and back |
 //! | `relaying` | from a client to other clients |
+//! | `forwarding` | events of clients for the backend, and its answers |
 //! | `joining` | clients that wait for a room to be opened |
 //! | `ingest` | messages of backends' own channels |
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
@@ -41,6 +43,7 @@ pub mod delivery;
 pub mod dev;
 pub mod drain;
 pub mod engine;
+pub mod forwarding;
 pub mod http;
 pub mod http_client;
 mod ingest;
@@ -61,3 +64,4 @@ pub mod sessions;
 pub mod settings;
 pub mod telemetry;
 pub mod tls;
+pub mod webhook;

@@ -11,7 +11,9 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{auth::FetchOutcome, engine::CloseReason, limits::Limit, refusal::Refusal, revocation};
+use crate::{
+    auth::FetchOutcome, engine::CloseReason, forwarding, limits::Limit, refusal::Refusal, revocation, webhook,
+};
 
 /// Seconds; from a hash in memory to a slow identity provider, and from a local publish to a bad day of Redis.
 const SECONDS: &[f64] = &[
@@ -57,6 +59,10 @@ pub struct Metrics {
     pub tls: crate::tls::Metrics,
     /// What is counted about revocations.
     pub revocations: revocation::Counts,
+    /// What becomes of clients' events for the backend.
+    pub forwarded: forwarding::Counters,
+    /// What is counted of requests to the backend's webhook.
+    pub webhook: webhook::Counters,
     /// What `adapter-redis` counts.
     pub bus: adapter_redis::Metrics,
 }
@@ -82,6 +88,14 @@ pub enum Dropped {
     JoiningQueueFull,
     /// A client's event for others that was refused.
     RelayRefused,
+    /// A client's event for the backend that the policy or a limit refused.
+    ForwardRefused,
+    /// A client's event for the backend, when too many are on their way.
+    ForwardQueueFull,
+    /// A client's event for the backend that failed, with nobody to tell.
+    ForwardFailed,
+    /// A backend's answer that nobody waits for, or not any more.
+    ForwardReplyLate,
     /// The look at a user's sockets on the other nodes, when too many users wait for theirs.
     UserCheckQueueFull,
     /// The share of an address in new sessions, when too many addresses are known.
@@ -91,7 +105,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Dropped; 12] = [
+    const ALL: [Dropped; 16] = [
         Dropped::UnknownEvent,
         Dropped::MalformedEvent,
         Dropped::ReplyFailed,
@@ -101,6 +115,10 @@ impl Dropped {
         Dropped::EventQueueFull,
         Dropped::JoiningQueueFull,
         Dropped::RelayRefused,
+        Dropped::ForwardRefused,
+        Dropped::ForwardQueueFull,
+        Dropped::ForwardFailed,
+        Dropped::ForwardReplyLate,
         Dropped::UserCheckQueueFull,
         Dropped::AddressTableFull,
         Dropped::KeyQueueFull,
@@ -117,6 +135,10 @@ impl Dropped {
             Dropped::EventQueueFull => "event_queue_full",
             Dropped::JoiningQueueFull => "joining_queue_full",
             Dropped::RelayRefused => "relay_refused",
+            Dropped::ForwardRefused => "forward_refused",
+            Dropped::ForwardQueueFull => "forward_queue_full",
+            Dropped::ForwardFailed => "forward_failed",
+            Dropped::ForwardReplyLate => "forward_reply_late",
             Dropped::UserCheckQueueFull => "user_check_queue_full",
             Dropped::AddressTableFull => "address_table_full",
             Dropped::KeyQueueFull => "key_queue_full",
@@ -133,15 +155,18 @@ pub enum ShadowDecision {
     Subscribe,
     /// An event for other clients.
     Relay,
+    /// An event for the backend.
+    Forward,
     /// An event that only one of the two has a rule for.
     Event,
 }
 
 impl ShadowDecision {
-    const ALL: [ShadowDecision; 4] = [
+    const ALL: [ShadowDecision; 5] = [
         ShadowDecision::Connect,
         ShadowDecision::Subscribe,
         ShadowDecision::Relay,
+        ShadowDecision::Forward,
         ShadowDecision::Event,
     ];
 
@@ -151,6 +176,7 @@ impl ShadowDecision {
             ShadowDecision::Connect => "connect",
             ShadowDecision::Subscribe => "subscribe",
             ShadowDecision::Relay => "relay",
+            ShadowDecision::Forward => "forward",
             ShadowDecision::Event => "event",
         }
     }
@@ -266,6 +292,8 @@ impl Metrics {
             draining: gauge!("roomcast_draining"),
             tls: crate::tls::Metrics::register(),
             revocations: revocation::Counts::register(),
+            forwarded: forwarding::Counters::register(),
+            webhook: webhook::Counters::register(),
             bus: adapter_redis::Metrics::register(),
         }
     }

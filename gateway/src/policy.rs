@@ -7,6 +7,7 @@ mod condition;
 mod emit;
 mod explain;
 mod file;
+mod forward;
 mod ingest;
 mod join;
 mod overlap;
@@ -24,6 +25,7 @@ use adapter_redis::{EventName, RoomName};
 use serde_json::Value;
 
 pub use explain::{Asked, Emitted, Explanation, Verdict};
+pub use forward::{Destination, Forward};
 pub use ingest::{Ingested, NotIngested};
 pub use relay::Relay;
 pub use reply::{Answer, Reply};
@@ -55,6 +57,7 @@ pub struct Policy {
     subscriptions: Vec<Subscription>,
     relays: Vec<Relay>,
     replies: Vec<Reply>,
+    forwards: Vec<Forward>,
     ingests: Vec<Ingest>,
     warnings: Vec<String>,
 }
@@ -67,6 +70,7 @@ enum Place {
     Relay(usize),
     Stop(usize),
     Reply(usize),
+    Forward(usize),
 }
 
 /// The rule that an event belongs to.
@@ -82,6 +86,8 @@ pub enum Rule<'a> {
     Stop(&'a Relay),
     /// The gateway answers by itself.
     Reply(&'a Reply),
+    /// The client tells the backend something.
+    Forward(&'a Forward),
 }
 
 /// What a connection is granted.
@@ -182,7 +188,14 @@ impl Policy {
             Place::Relay(index) => self.relays.get(index).map(Rule::Relay),
             Place::Stop(index) => self.relays.get(index).map(Rule::Stop),
             Place::Reply(index) => self.replies.get(index).map(Rule::Reply),
+            Place::Forward(index) => self.forwards.get(index).map(Rule::Forward),
         }
+    }
+
+    /// The first rule that needs this way to the backend, by its place.
+    pub fn needs(&self, to: Destination) -> Option<&str> {
+        let mut forwards = self.forwards.iter();
+        forwards.find(|rule| rule.to() == to).map(|rule| &*rule.place)
     }
 
     /// The Redis channels of backends that it takes messages from, without repetition.
@@ -229,6 +242,7 @@ impl Rule<'_> {
             Rule::Subscribe(rule) | Rule::Leave(rule) => &rule.place,
             Rule::Relay(rule) | Rule::Stop(rule) => &rule.place,
             Rule::Reply(rule) => &rule.place,
+            Rule::Forward(rule) => &rule.place,
         }
     }
 }

@@ -56,11 +56,19 @@ pub enum Refusal {
     TooManyRooms,
     /// The client is not in the room that it wants to tell something.
     NotInRoom,
+    /// The backend cannot be reached, is left alone for a while, or too much is on its way to it. It has not got it.
+    BackendUnavailable,
+    /// The backend did not answer in time.
+    BackendTimeout,
+    /// The backend answered that it failed, or what is no answer.
+    BackendFailed,
+    /// The backend refused it, without saying more.
+    BackendRefused,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 24] = [
+    pub const ALL: [Refusal; 28] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -85,6 +93,10 @@ impl Refusal {
         Refusal::EventTooLarge,
         Refusal::TooManyRooms,
         Refusal::NotInRoom,
+        Refusal::BackendUnavailable,
+        Refusal::BackendTimeout,
+        Refusal::BackendFailed,
+        Refusal::BackendRefused,
     ];
 
     const fn row(self) -> (u16, &'static str, &'static str, bool) {
@@ -190,6 +202,25 @@ impl Refusal {
                 "only who is in the room reaches the others in it",
                 false,
             ),
+            Refusal::BackendUnavailable => (
+                2012,
+                "backend_unavailable",
+                "the backend cannot be reached now, try again later",
+                true,
+            ),
+            Refusal::BackendTimeout => (
+                2013,
+                "backend_timeout",
+                "the backend did not answer in time and may have done it or not",
+                true,
+            ),
+            Refusal::BackendFailed => (
+                2014,
+                "backend_failed",
+                "the backend failed, try again later",
+                true,
+            ),
+            Refusal::BackendRefused => (2015, "backend_refused", "the backend refused it", false),
         }
     }
 

@@ -15,7 +15,7 @@ use self::shadow::{Decision, Shadow};
 use crate::{
     auth::Claims,
     metrics::Metrics,
-    policy::{Asking, Grants, Policy, Relay, Rule, Subscription, Trail},
+    policy::{Asking, Forward, Grants, Policy, Relay, Rule, Subscription, Trail},
     refusal::Refusal,
 };
 
@@ -158,6 +158,18 @@ impl Now<'_> {
             Some(Rule::Relay(rule) | Rule::Stop(rule)) => {
                 Decision::Relay(rule.room(asking, &mut Trail::counting()))
             }
+            other => Decision::Event(other.is_some()),
+        });
+        decided
+    }
+
+    /// As [`Forward::allow`].
+    pub(crate) fn forward(&self, event: &str, rule: &Forward, asking: &Asking<'_>) -> Result<(), Refusal> {
+        let mut trail = Trail::counting();
+        let decided = rule.allow(asking, &mut trail);
+        self.count(&trail);
+        self.compare(event, Decision::Forward(decided), |rule| match rule {
+            Some(Rule::Forward(rule)) => Decision::Forward(rule.allow(asking, &mut Trail::counting())),
             other => Decision::Event(other.is_some()),
         });
         decided

@@ -2,7 +2,9 @@
 
 mod answers;
 mod binary;
+mod forwards;
 mod meter;
+mod rates;
 mod relays;
 mod rooms;
 mod standing;
@@ -16,10 +18,13 @@ use std::{
 use serde_json::Value;
 
 pub(crate) use self::rooms::Follow;
-use self::{meter::Meter, relays::Relays, rooms::Subscribed, standing::Standing, waiting::Waiting};
+use self::{
+    forwards::Forwards, meter::Meter, relays::Relays, rooms::Subscribed, standing::Standing, waiting::Waiting,
+};
 use crate::{
     auth::Claims,
     engine::{AckId, CloseReason, Event, Malformed, Member, SocketId, Sockets},
+    forwarding::Forwarding,
     joining::{Doors, Joining, Step},
     limits::CurrentLimits,
     metrics::{Dropped, Metrics},
@@ -53,6 +58,7 @@ pub(crate) struct Common {
     pub(crate) doors: Box<dyn Doors>,
     pub(crate) joining: Joining,
     pub(crate) relaying: Box<dyn Relaying>,
+    pub(crate) forwarding: Forwarding,
     pub(crate) metrics: Metrics,
     pub(crate) limits: CurrentLimits,
     pub(crate) roster: Arc<Roster>,
@@ -73,6 +79,7 @@ struct State {
 struct Ongoing {
     subscribed: Subscribed,
     relays: Relays,
+    forwards: Forwards,
 }
 
 impl Session {
@@ -136,6 +143,7 @@ impl Session {
             Some(Rule::Relay(rule)) => self.relay(event, &rules, rule, true, ack),
             Some(Rule::Stop(rule)) => self.relay(event, &rules, rule, false, ack),
             Some(Rule::Reply(reply)) => self.reply(event, reply, ack),
+            Some(Rule::Forward(rule)) => self.forward(event, &rules, rule, ack),
             None => {
                 self.common.metrics.dropped(Dropped::UnknownEvent, 1);
                 // Who asked for an answer waits for it, and a client with retries would stop sending at all.
@@ -234,6 +242,7 @@ impl Member for Session {
         };
         drop(admission);
         self.end_relays(None);
+        self.end_forwards();
         self.common.roster.remove(self.socket, self);
         // With it ends the wait for a room.
         if let Some(waiting) = waiting {

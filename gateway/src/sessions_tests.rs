@@ -40,6 +40,7 @@ fn sessions(bell: &Bell) -> Sessions {
         doors: Box::new(bell.clone()),
         joining: joining::channel().0,
         relaying: Box::new(crate::relaying::Nobody),
+        forwarding: crate::forwarding::Forwarding::nowhere(&metrics),
         population: Arc::default(),
         metrics: metrics.clone(),
         limits: limits.clone(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Bus, BusError, BusState, Inbound, Publishing, Storing};
+use super::{Appending, Bus, BusError, BusState, Fields, Inbound, Publishing, Storing};
 use crate::channel::Channel;
 use crate::intake::{Arrivals, Intake, Put, intake};
 use crate::interest::Interests;
@@ -20,9 +20,11 @@ use crate::room::RoomName;
 mod faults;
 mod sets;
 mod store;
+mod streams;
 
 use sets::Sets;
 use store::Store;
+use streams::Streams;
 
 /// How many messages may wait for a node unless the hub is told otherwise.
 const QUEUE: usize = 8192;
@@ -51,6 +53,7 @@ struct Hub {
     members: Mutex<HashMap<NodeId, Member>>,
     store: Mutex<Store>,
     sets: Mutex<Sets>,
+    streams: Mutex<Streams>,
     next_ticket: AtomicU64,
     queue: usize,
     metrics: Metrics,
@@ -83,6 +86,7 @@ impl MemoryHub {
                 members: Mutex::default(),
                 store: Mutex::default(),
                 sets: Mutex::default(),
+                streams: Mutex::default(),
                 next_ticket: AtomicU64::new(0),
                 queue: queue.max(1),
                 metrics,
@@ -97,6 +101,12 @@ impl MemoryHub {
     pub fn publish_foreign(&self, channel: &str, payload: impl Into<Bytes>) -> u64 {
         self.hub
             .deliver(&Channel::Foreign(channel.into()), &payload.into())
+    }
+
+    /// What is in a stream, with the place of each entry: for tests, which are the backend.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Vec<(String, Fields)> {
+        self.hub.streams().read(name)
     }
 
     /// Connects a node. A member that joined with the same id before gets nothing any more.
@@ -172,6 +182,13 @@ impl Bus for MemoryBus {
         })
     }
 
+    fn append<'a>(&'a self, stream: &'a str, fields: Fields, most: u32) -> Appending<'a> {
+        Box::pin(async move {
+            self.check_link()?;
+            Ok(self.hub.streams().append(stream, fields, most))
+        })
+    }
+
     fn loop_back(&self, channel: Channel, payload: Bytes) -> bool {
         matches!(self.intake.put(Inbound { channel, payload }), Put::Done)
     }
@@ -220,6 +237,10 @@ impl Hub {
 
     fn sets(&self) -> MutexGuard<'_, Sets> {
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the message to whoever listens and answers with how many that are. One lock for all of them, so that all

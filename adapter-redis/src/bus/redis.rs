@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::PubsubInterface as _;
+use fred::interfaces::{ClientLike as _, PubsubInterface as _};
+use fred::types::{ClusterHash, CustomCommand, Value};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, BusState, Inbound, Publishing, Receipt, Storing};
+use super::{Appending, Bus, BusError, BusState, Fields, Inbound, Publishing, Receipt, Storing};
 use crate::channel::Channel;
 use crate::intake::{Arrivals, Intake, Put, intake};
 use crate::interest::Interests;
@@ -59,7 +60,8 @@ const IN_FLIGHT: usize = 8192;
 /// +subscribe +ssubscribe +sunsubscribe +publish +spublish +fcall +time +get +set`. To load the function also `+fcall_ro
 /// +function|load +watch +unwatch +multi +exec`; without these another node has to load it, or `+script|load +evalsha`
 /// stand in for it. For each of [`RedisConfig::channels`] its name, `&name`. For the stream of envelopes ([`Ingest`](crate::Ingest)): `+xgroup|create +xreadgroup +xack +xdel +xadd
-/// +pexpire`. For shared sets ([`SharedSets`](crate::SharedSets)): `+zadd +zrem +zscan +zcount +zremrangebyscore`. `SELECT` for another database than 0.
+/// +pexpire`. For shared sets ([`SharedSets`](crate::SharedSets)): `+zadd +zrem +zscan +zcount +zremrangebyscore`. For what is
+/// appended to streams of backends (`append`): `+xadd`. `SELECT` for another database than 0.
 ///
 /// Dropping it ends the link at once.
 pub struct RedisBus {
@@ -148,6 +150,10 @@ impl Bus for RedisBus {
         Box::pin(self.shared.store(room, frame, id))
     }
 
+    fn append<'a>(&'a self, stream: &'a str, fields: Fields, most: u32) -> Appending<'a> {
+        Box::pin(self.shared.append(stream, fields, most))
+    }
+
     fn loop_back(&self, channel: Channel, payload: Bytes) -> bool {
         matches!(self.shared.intake.put(Inbound { channel, payload }), Put::Done)
     }
@@ -184,6 +190,24 @@ impl Shared {
         let (publisher, _permit) = self.begin()?;
         let key = Channel::Room(room.clone()).name(&self.config.prefix);
         self.suspect(self.library.store(self, &publisher, &key, frame, id).await)
+    }
+
+    async fn append(&self, stream: &str, fields: Fields, most: u32) -> Result<String, BusError> {
+        let (publisher, _permit) = self.begin()?;
+        let key = format!("{}:{stream}", self.config.prefix);
+        let mut args: Vec<Value> = vec![
+            key.into(),
+            "MAXLEN".into(),
+            "~".into(),
+            i64::from(most).into(),
+            "*".into(),
+        ];
+        for (name, value) in fields {
+            args.extend([name.into(), Value::Bytes(value)]);
+        }
+        let command = CustomCommand::new_static("XADD", ClusterHash::FirstKey, false);
+        let appended = publisher.custom(command, args).await;
+        self.suspect(appended.map_err(|error| bus_error(&error)))
     }
 
     fn begin(&self) -> Result<(fred::clients::Client, SemaphorePermit<'_>), BusError> {

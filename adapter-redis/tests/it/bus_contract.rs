@@ -385,6 +385,22 @@ async fn what_is_looped_back_comes_after_what_has_arrived(world: World) {
 }
 
 /// Each check, on memory always and on Redis where there is one.
+async fn what_is_appended_stands_in_the_order_of_the_calls(world: World) {
+    let one = world.join().await;
+    let append = |number: u8| {
+        let fields = vec![("n", Bytes::from(number.to_string())), ("empty", Bytes::new())];
+        one.bus.append("inbound", fields, 1000)
+    };
+    let places = futures_util::future::join_all((0..100).map(append)).await;
+    let place = |place: Result<String, _>| -> (u64, u64) {
+        let text = place.unwrap();
+        let (time, number) = text.split_once('-').unwrap();
+        (time.parse().unwrap(), number.parse().unwrap())
+    };
+    let places: Vec<_> = places.into_iter().map(place).collect();
+    assert!(places.is_sorted_by(|before, after| before < after), "{places:?}");
+}
+
 macro_rules! contract {
     ($($check:ident),+ $(,)?) => {
         mod memory {
@@ -418,4 +434,5 @@ contract!(
     stamps_rise_and_an_id_is_stored_once,
     the_order_of_a_room_is_that_of_its_stamps,
     what_is_looped_back_comes_after_what_has_arrived,
+    what_is_appended_stands_in_the_order_of_the_calls,
 );

@@ -74,6 +74,15 @@ pub(super) static BAD_TIMEOUT: Code = refused(
     "bad_timeout",
     "`timeout` is not a duration of more than nothing and at most 60 seconds",
 );
+pub(super) static BAD_REPLY: Code = refused(
+    "bad_reply",
+    "not JSON, an unknown field, no `id`, a field that is there twice or has the wrong type, or both `data` and `args`",
+);
+pub(super) static NOT_WAITED_FOR: Code = code(
+    "not_waited_for",
+    StatusCode::NOT_FOUND,
+    "nobody waits for this answer, or not any more",
+);
 pub(super) static BAD_ORDER: Code = refused(
     "bad_order",
     "not JSON, an unknown field, or a field that is missing, is there twice or has the wrong type",

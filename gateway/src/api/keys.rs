@@ -25,7 +25,7 @@ pub const KEYS: &[Key] = &[
         path: PUBLISH_KEYS,
         kind: Kind::SecretList,
         default: "",
-        doc: "Keys that may publish, and ask clients with `/request`; nothing else.",
+        doc: "Keys that may publish, ask clients with `/request`, and answer them with `/reply`; nothing else.",
     },
     Key {
         path: READ_KEYS,

@@ -172,6 +172,7 @@ impl Move {
             .rooms
             .iter()
             .map(|name| room("an item of `rooms`", name))
+            .map(|name| name.and_then(unreserved))
             .collect();
         Ok((target, rooms?))
     }
@@ -181,6 +182,15 @@ impl Move {
 pub(super) fn room(what: &str, name: &str) -> Result<RoomName, Problem> {
     RoomName::new(name)
         .map_err(|error| Problem::new(&code::BAD_ROOM, format!("{what} is not a room name: {error}")))
+}
+
+/// A room that clients may be in.
+fn unreserved(room: RoomName) -> Result<RoomName, Problem> {
+    if room.is_reserved() {
+        let detail = "an item of `rooms` is a room that answers of backends go to; nobody can be in it";
+        return Err(Problem::new(&code::BAD_ROOM, detail));
+    }
+    Ok(room)
 }
 
 /// Whether a text can be the id of a user or of a socket, or a reason.
@@ -337,6 +347,10 @@ mod tests {
             (r#"{"user":"42"}"#.to_owned(), "missing field `rooms`"),
             (r#"{"rooms":["a"]}"#.to_owned(), "bad_target"),
             (r#"{"user":"42","rooms":["a",""]}"#.to_owned(), "bad_room"),
+            (
+                r#"{"user":"42","rooms":["roomcast:reply:0123456789abcdef"]}"#.to_owned(),
+                "bad_room",
+            ),
             (r#"{"user":"42","rooms":"a"}"#.to_owned(), "expected a sequence"),
             (
                 r#"{"user":"42","rooms":["a"],"reason":"x"}"#.to_owned(),

@@ -11,8 +11,8 @@ use axum::{
 use http::header::WWW_AUTHENTICATE;
 
 use super::{
-    Api, ApiKeys, Problem, Scope, code, document, document::About, explain, lookup, order, publish, request,
-    revoke, wrong_method,
+    Api, ApiKeys, Problem, Scope, code, document, document::About, explain, lookup, order, publish, reply,
+    request, revoke, wrong_method,
 };
 
 /// One thing that can be asked.
@@ -37,10 +37,11 @@ const NO_KEY: Option<Scope> = None;
 
 /// A path stands here once: it has one method.
 #[rustfmt::skip]
-pub(super) const ROUTES: [Route; 12] = [
+pub(super) const ROUTES: [Route; 13] = [
     route(POST, "/publish", PUBLISH, |m| on(m, publish::one), publish::about_one),
     route(POST, "/publish/batch", PUBLISH, |m| on(m, publish::batch), publish::about_batch),
     route(POST, "/request", PUBLISH, |m| on(m, request::request), request::about),
+    route(POST, "/reply", PUBLISH, |m| on(m, reply::reply), reply::about),
     route(POST, "/join", ADMIN, |m| on(m, order::join), order::about_join),
     route(POST, "/leave", ADMIN, |m| on(m, order::leave), order::about_leave),
     route(POST, "/disconnect", ADMIN, |m| on(m, order::disconnect), order::about_disconnect),

@@ -4,7 +4,7 @@ use adapter_redis::{RedisConfig, SecretKeys};
 
 use crate::settings::{Key, Kind, Reader};
 
-const URL: &str = "redis.url";
+pub(super) const URL: &str = "redis.url";
 const PREFIX: &str = "redis.prefix";
 const UNSUBSCRIBE_DELAY: &str = "redis.unsubscribe_delay";
 const INGEST: &str = "redis.ingest";

@@ -1,7 +1,7 @@
 //! Which keys a running node takes over, and which of its parts they concern. All others need a restart.
 
 use super::node;
-use crate::{api, auth, limits, reload, revocation, settings::Key, telemetry, tls};
+use crate::{api, auth, limits, reload, revocation, settings::Key, telemetry, tls, webhook};
 
 /// What can become another one while clients are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,8 @@ pub enum Part {
     Limits,
     /// What listeners show to who connects by TLS.
     Certificates,
+    /// Where the backend is told and asked.
+    Webhook,
     /// How much is logged.
     LogLevel,
     /// When to read the configuration again.
@@ -33,6 +35,7 @@ const LIVE: &[(Part, &[&str])] = &[
     (Part::ShadowPolicy, &[node::SHADOW_POLICY]),
     (Part::Limits, limits::LIVE),
     (Part::Certificates, tls::LIVE),
+    (Part::Webhook, webhook::LIVE),
     (Part::LogLevel, telemetry::LIVE),
     (Part::Reload, reload::LIVE),
 ];
@@ -66,6 +69,7 @@ mod tests {
             ("auth.", Part::Tokens),
             ("api.", Part::ApiKeys),
             ("reload.", Part::Reload),
+            ("webhook.", Part::Webhook),
         ] {
             for key in keys().filter(|k| k.path.starts_with(prefix) && k.kind != Kind::Planned) {
                 assert_eq!(Part::of(key.path), Some(part), "{}", key.path);

@@ -71,6 +71,11 @@ impl<'a> Event<'a> {
         self.arguments.first().map(|a| a.get())
     }
 
+    /// The arguments' JSON texts, as they came.
+    pub fn texts(&self) -> impl Iterator<Item = &'a str> {
+        self.arguments.iter().map(|a| a.get())
+    }
+
     /// The attachments that the first argument refers to: placeholders are numbered from the first argument on,
     /// so they are the first ones.
     pub fn first_attachments(&self) -> Vec<Bytes> {

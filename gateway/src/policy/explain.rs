@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Answer, Asking, Identity, Policy, Relay, Reply, Rule, Step, Trail};
+use super::{Answer, Asking, Forward, Identity, Policy, Relay, Reply, Rule, Step, Trail};
 use crate::{auth::Claims, refusal::Refusal};
 
 /// What is to be explained.
@@ -54,7 +54,7 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The rooms that it is about: those on connect, or the one of the event.
     pub rooms: Vec<String>,
-    /// The event that goes out: to the others in the room, or back to the client.
+    /// The event that goes out: to the others in the room, back to the client, or to the backend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emit: Option<Emitted>,
     /// What the rule answers to a client that asks for an ack.
@@ -182,6 +182,9 @@ impl Policy {
             Rule::Relay(relay) => (relay.room(asking, trail).map(Some), &|| begins(relay, asking)),
             Rule::Stop(relay) => (relay.room(asking, trail).map(Some), &|| ends(relay, asking)),
             Rule::Reply(reply) => (Ok(None), &|| answers(reply, asking)),
+            Rule::Forward(forward) => (forward.allow(asking, trail).map(|()| None), &|| {
+                forwards(forward, asking)
+            }),
         };
         let mut explanation = match room {
             Ok(room) => Explanation {
@@ -231,6 +234,16 @@ fn answers(reply: &Reply, asking: &Asking<'_>) -> Explanation {
             .map(|event| emitted(event.as_str(), data, asking)),
         ack: value(ack, asking),
         ..allowed("answered by the gateway itself")
+    }
+}
+
+fn forwards(forward: &Forward, asking: &Asking<'_>) -> Explanation {
+    let Some(answer) = forward.data(asking).unwrap_or(Some(Answer::Echo)) else {
+        return Explanation::bad_data(forward.why_none(asking));
+    };
+    Explanation {
+        emit: Some(emitted(forward.event().as_str(), answer, asking)),
+        ..allowed(&format!("goes to the backend, by the {}", forward.to().as_str()))
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 pub(super) use self::fields::Fields;
 use super::{
-    Place, Policy, PolicyError, condition::Expression, ingest::Ingest, join::Join, overlap, relay::Relay,
-    reply::Reply, room::Room, scope::Root, subscribe::Subscription,
+    Place, Policy, PolicyError, condition::Expression, forward::Forward, ingest::Ingest, join::Join, overlap,
+    relay::Relay, reply::Reply, room::Room, scope::Root, subscribe::Subscription,
 };
 
 const SECTIONS: &[&str] = &[
@@ -19,11 +19,10 @@ const SECTIONS: &[&str] = &[
     "subscribe",
     "relay",
     "reply",
+    "forward",
     "ingest",
     "room",
 ];
-/// Part of the public interface, not built yet: refused rather than ignored.
-const PLANNED: &[&str] = &["forward"];
 
 pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
     let root: Map<String, Value> = toml::from_str(text).map_err(|e| {
@@ -35,20 +34,20 @@ pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
     })?;
     let mut file = File { errors: Vec::new() };
     for name in root.keys().filter(|n| !SECTIONS.contains(&n.as_str())) {
-        file.error(if PLANNED.contains(&name.as_str()) {
-            format!("{name}: not supported by this version yet; remove the section")
-        } else {
-            format!("{name}: unknown section; known are {}", SECTIONS.join(", "))
-        });
+        file.error(format!(
+            "{name}: unknown section; known are {}",
+            SECTIONS.join(", ")
+        ));
     }
     let (user, tenant) = file.identity(root.get("identity"));
     let joins = file.tables(&root, "join", Join::read);
     let subscriptions = file.tables(&root, "subscribe", Subscription::read);
     let relays = file.tables(&root, "relay", Relay::read);
     let replies = file.tables(&root, "reply", Reply::read);
+    let forwards = file.tables(&root, "forward", Forward::read);
     let ingests = file.tables(&root, "ingest", Ingest::read);
     file.tables(&root, "room", Room::read);
-    let events = file.events(named(&subscriptions, &relays, &replies));
+    let events = file.events(named(&subscriptions, &relays, &replies, &forwards));
     let warnings = warnings(&joins, &subscriptions);
     match user {
         Some(user) if file.errors.is_empty() => Ok(Policy {
@@ -59,6 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
             subscriptions,
             relays,
             replies,
+            forwards,
             ingests,
             warnings,
         }),
@@ -70,6 +70,7 @@ fn named<'a>(
     subscriptions: &'a [Subscription],
     relays: &'a [Relay],
     replies: &'a [Reply],
+    forwards: &'a [Forward],
 ) -> impl Iterator<Item = (&'a EventName, Place)> {
     let subscriptions = subscriptions.iter().enumerate().flat_map(|(i, s)| {
         let leave = s.leave.as_ref().map(|l| (l, Place::Leave(i)));
@@ -83,7 +84,11 @@ fn named<'a>(
         .iter()
         .enumerate()
         .map(|(i, r)| (&r.event, Place::Reply(i)));
-    subscriptions.chain(relays).chain(replies)
+    let forwards = forwards
+        .iter()
+        .enumerate()
+        .map(|(i, f)| (&f.event, Place::Forward(i)));
+    subscriptions.chain(relays).chain(replies).chain(forwards)
 }
 
 fn warnings(joins: &[Join], subscriptions: &[Subscription]) -> Vec<String> {

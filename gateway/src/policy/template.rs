@@ -88,6 +88,7 @@ impl Template {
     pub(super) fn room(&self, scope: &Scope<'_>, trail: &mut Trail<'_>) -> Option<RoomName> {
         let text = self.text(scope);
         let room = text.as_deref().and_then(|text| RoomName::new(text).ok());
+        let room = room.filter(|room| !room.is_reserved());
         trail.template("room", self, scope, || match (&room, &text) {
             (Some(room), _) => Outcome::Value(room.as_str().into()),
             (None, Some(_)) => Outcome::Failed("what comes out is no name of a room".to_owned()),

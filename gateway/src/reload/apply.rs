@@ -9,6 +9,7 @@ use crate::{
     sessions::{Followed, Sessions},
     telemetry::LogLevel,
     tls::Listeners,
+    webhook::Webhook,
 };
 
 /// Between the two times that clients' rooms follow a policy. The first takes everybody who is in. Somebody who was just
@@ -26,6 +27,8 @@ pub struct Live {
     pub api_keys: ApiKeys,
     /// What is shown to who connects by TLS.
     pub certificates: Listeners,
+    /// Where the backend is told and asked.
+    pub webhook: Webhook,
     /// How much is logged.
     pub log: LogLevel,
 }
@@ -50,6 +53,11 @@ impl Live {
         if changes(Part::Certificates) {
             config.tls.log_warnings();
             self.certificates.set(&config.tls);
+        }
+        if changes(Part::Webhook)
+            && let Err(error) = self.webhook.set(config.webhook)
+        {
+            tracing::error!(%error, "the webhook stays as it was");
         }
         if changes(Part::Tokens) {
             config.auth.keys.warn_if_weak();

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{delivery::Delivery, engine::Sockets, metrics::Metrics};
+use crate::{delivery::Delivery, engine::Sockets, forwarding::Replies, metrics::Metrics};
 
 struct TestNode {
     id: NodeId,
@@ -43,6 +43,7 @@ impl TestNode {
             Arc::default(),
             interests,
             ending.clone(),
+            Arc::new(Replies::new(&id, metrics.clone())),
             metrics.clone(),
         ));
         let cluster = Cluster::new(

@@ -24,6 +24,7 @@ pub(super) enum Decision {
     Connect(Result<(String, Option<String>, BTreeSet<RoomName>), Refusal>),
     Subscribe(Result<RoomName, Refusal>),
     Relay(Result<RoomName, Refusal>),
+    Forward(Result<(), Refusal>),
     /// Whether an event has a rule, where it is not one of the above in both.
     Event(bool),
 }
@@ -52,6 +53,7 @@ impl Decision {
             Decision::Connect(_) => ShadowDecision::Connect,
             Decision::Subscribe(_) => ShadowDecision::Subscribe,
             Decision::Relay(_) => ShadowDecision::Relay,
+            Decision::Forward(_) => ShadowDecision::Forward,
             Decision::Event(_) => ShadowDecision::Event,
         }
     }
@@ -60,7 +62,8 @@ impl Decision {
         match self {
             Decision::Connect(Err(refusal))
             | Decision::Subscribe(Err(refusal))
-            | Decision::Relay(Err(refusal)) => {
+            | Decision::Relay(Err(refusal))
+            | Decision::Forward(Err(refusal)) => {
                 format!("refused ({})", refusal.code())
             }
             Decision::Connect(Ok((_, _, rooms))) => {
@@ -68,6 +71,7 @@ impl Decision {
                 format!("allowed, {} rooms: {}", rooms.len(), names.join(" "))
             }
             Decision::Subscribe(Ok(room)) | Decision::Relay(Ok(room)) => format!("allowed, {room}"),
+            Decision::Forward(Ok(())) => "allowed".to_owned(),
             Decision::Event(true) => "a rule of another kind".to_owned(),
             Decision::Event(false) => "no rule".to_owned(),
         }

@@ -9,10 +9,9 @@ use adapter_redis::{Args, Ending, EventName, Phase, Relay as Message, RoomName};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Session, binary};
+use super::{Session, binary, now, rates::Rates};
 use crate::{
     engine::{AckId, Event},
-    limits::{Bucket, Rate},
     metrics::Dropped,
     policy::{Answer, Asking, Relay, Rule},
     refusal::Refusal,
@@ -31,7 +30,7 @@ static KEYS: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug, Default)]
 pub(super) struct Relays {
     begun: Vec<Begun>,
-    buckets: Vec<(Box<str>, Bucket)>,
+    rates: Rates,
     /// The client is gone and begins nothing any more.
     over: bool,
 }
@@ -91,7 +90,8 @@ impl Session {
         }
         // Counted before it is looked at: looking is what costs.
         if is_start {
-            relays.take(rule, Instant::now())?;
+            let (event, rate) = (rule.event().as_str(), rule.rate_per_minute());
+            relays.rates.take(event, rate, now())?;
         }
         let room = rules.relay_room(event.name(), rule, &asking)?;
         if !self.common.sockets.is_in(self.socket, room.as_str()) {
@@ -163,23 +163,6 @@ impl Session {
 }
 
 impl Relays {
-    /// Takes one of those that the rule allows in a while.
-    fn take(&mut self, rule: &Relay, now: Instant) -> Result<(), Refusal> {
-        let Some(rate) = rule.rate_per_minute().map(Rate::per_minute) else {
-            return Ok(());
-        };
-        let (now, event) = (now.into_std(), rule.event().as_str());
-        let bucket = match self.buckets.iter().position(|(name, _)| **name == *event) {
-            Some(index) => self.buckets.get_mut(index),
-            None => {
-                self.buckets.push((event.into(), Bucket::full(rate, now)));
-                self.buckets.last_mut()
-            }
-        };
-        let taken = bucket.map_or(Ok(()), |(_, bucket)| bucket.take(rate, now));
-        taken.map_err(|_| Refusal::RateLimited)
-    }
-
     /// Remembers what begins; again, when it is there already.
     fn begin(
         &mut self,

@@ -30,12 +30,14 @@ impl Session {
         standing.credential.clone()
     }
 
+    /// The claims as JSON text.
+    pub(super) fn claims_text(&self) -> Arc<str> {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.claims.clone()
+    }
+
     pub(super) fn claims(&self) -> Value {
-        let claims = {
-            let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-            standing.claims.clone()
-        };
         // Written by us a moment ago, so it can be read.
-        serde_json::from_str(&claims).unwrap_or(Value::Null)
+        serde_json::from_str(&self.claims_text()).unwrap_or(Value::Null)
     }
 }

@@ -81,6 +81,7 @@ impl House {
             doors: doors.into().unwrap_or_else(|| Box::new(bell.clone())),
             joining,
             relaying: Box::new(others.clone()),
+            forwarding: crate::forwarding::Forwarding::nowhere(&metrics),
             metrics: metrics.clone(),
             limits: limits.clone(),
             population: Arc::default(),

@@ -58,6 +58,10 @@ fn mistakes_are_explained() {
         {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
     );
     folder.file("bad-policy.toml", "[identity]\n");
+    for to in ["stream", "webhook"] {
+        let rule = format!("[identity]\nuser = \"claims.sub\"\n[[forward]]\nevent = \"e\"\nto = \"{to}\"\n");
+        folder.file(&format!("{to}.toml"), &rule);
+    }
     for (text, expect) in [
         ("listn = \"x\"", "listn: unknown key; did you mean listen?"),
         (
@@ -84,6 +88,26 @@ fn mistakes_are_explained() {
         (
             "[limits]\nmax_connections = -5",
             "limits.max_connections: \"-5\" is not a whole number, 0 or more",
+        ),
+        (
+            "[webhook]\nurl = \"https://user:pass@backend.example/\"\nsecret = \"0123456789abcdef\"",
+            "webhook.url: expected a URL such as https://backend.example/roomcast, without a user or password in it",
+        ),
+        (
+            "[webhook]\nurl = \"https://backend.example/\"",
+            "webhook.url needs webhook.secret_file or webhook.secret",
+        ),
+        (
+            "[webhook]\nurl = \"https://backend.example/\"\nsecret = \"whsec_%\"",
+            "webhook.secret: expected base64 behind `whsec_`",
+        ),
+        (
+            "[webhook]\nurl = \"https://backend.example/\"\nsecret = \"0123456789abcdef\"\nprevious_secret = \"short\"",
+            "webhook.previous_secret: expected a secret of 16 bytes or more; it has 5",
+        ),
+        (
+            "[webhook]\nmax_concurrency = 0",
+            "webhook.max_concurrency: \"0\" is not 1 or more",
         ),
         (
             "[limits]\nuser_overflow = \"newest\"",
@@ -265,6 +289,18 @@ fn mistakes_are_explained() {
         (
             "policy = \"bad-policy.toml\"",
             "bad-policy.toml: identity: `user` is missing",
+        ),
+        (
+            "policy = \"stream.toml\"",
+            "stream.toml: forward[1]: the way to the backend by the stream needs redis.url",
+        ),
+        (
+            "policy = \"webhook.toml\"",
+            "webhook.toml: forward[1]: the way to the backend by the webhook needs webhook.url",
+        ),
+        (
+            "[forward]\nstream_max_length = 0",
+            "forward.stream_max_length: \"0\" is not 1 or more",
         ),
     ] {
         let expect = &expect.replace("{folder}", &folder.0.display().to_string());

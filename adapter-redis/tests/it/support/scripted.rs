@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
-use adapter_redis::{Bus, BusError, BusState, Channel, Interests, MemoryBus, Publishing, RoomName, Storing};
+use adapter_redis::{
+    Appending, Bus, BusError, BusState, Channel, Fields, Interests, MemoryBus, Publishing, RoomName, Storing,
+};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -58,6 +60,10 @@ impl Bus for ScriptedBus {
             Fate::Answered(error) => Box::pin(std::future::ready(Err(error))),
             Fate::NeverAnswered => Box::pin(std::future::pending()),
         }
+    }
+
+    fn append<'a>(&'a self, stream: &'a str, fields: Fields, most: u32) -> Appending<'a> {
+        self.bus.append(stream, fields, most)
     }
 
     fn loop_back(&self, channel: Channel, payload: Bytes) -> bool {

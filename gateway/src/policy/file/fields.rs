@@ -119,6 +119,32 @@ impl<'a> Fields<'a> {
         self.checked(name, parsed.ok_or_else(wrong))
     }
 
+    pub(in super::super) fn boolean(&mut self, name: &str) -> Option<bool> {
+        let value = self.table.get(name)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.error(&format!("`{name}` must be true or false, not {value}"));
+        }
+        flag
+    }
+
+    /// One of these words, which the rule cannot do without.
+    pub(in super::super) fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        if !self.has(name) {
+            self.missing(name);
+        }
+        let text = self.text(name)?;
+        let found = words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value);
+        if found.is_none() {
+            let known: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            self.error(&format!("`{name}`: {text:?} is not {}", known.join(" or ")));
+        }
+        found
+    }
+
     /// How many times in a minute.
     pub(in super::super) fn rate(&mut self, name: &str) -> Option<u32> {
         let text = self.text(name)?;

@@ -65,13 +65,34 @@ fn every_mistake_in_a_file_is_named() {
             "&[[reply]]\nevent = \"p\"\nack = \"data\"\n[[subscribe]]\nevent = \"p\"\nroom = \"r\"\nallow = \"true\"",
             "event \"p\" is used twice",
         ),
+        ("&[[forward]]\nevent = \"t\"", "forward[1]: `to` is missing"),
         (
-            "&[[forward]]\nevent = \"t\"",
-            "forward: not supported by this version yet",
+            "&[[forward]]\nevent = \"t\"\nto = \"queue\"",
+            "forward[1]: `to`: \"queue\" is not \"stream\" or \"webhook\"",
+        ),
+        (
+            "&[[forward]]\nevent = \"t\"\nto = \"stream\"\nidempotent = true",
+            "forward[1]: `idempotent` is for `to = \"webhook\"`",
+        ),
+        (
+            "&[[forward]]\nevent = \"t\"\nto = \"webhook\"\nanswer = false",
+            "forward[1]: `answer` is for `to = \"stream\"`",
+        ),
+        (
+            "&[[forward]]\nevent = \"t\"\nto = \"webhook\"\nidempotent = \"yes\"\nroom = \"r\"\ntimeout = \"2h\"",
+            "forward[1]: `idempotent` must be true or false, not \"yes\"",
+        ),
+        (
+            "&[[forward]]\nevent = \"t\"\nto = \"webhook\"\nroom = \"r\"",
+            "forward[1]: `room` is unknown; known are event, to, allow, data, timeout, rate, idempotent, answer",
+        ),
+        (
+            "&[[forward]]\nevent = \"t\"\nto = \"stream\"\n[[forward]]\nevent = \"t\"\nto = \"webhook\"",
+            "event \"t\" is used twice",
         ),
         (
             "&[rooms]\n",
-            "rooms: unknown section; known are identity, join, subscribe, relay, reply, ingest, room",
+            "rooms: unknown section; known are identity, join, subscribe, relay, reply, forward, ingest, room",
         ),
     ] {
         let text = text.replace('&', identity);

@@ -1,0 +1,164 @@
+//! What an answer of the webhook means for the client. Pure.
+
+use adapter_redis::Args;
+use serde_json::Value;
+
+use super::asker::Outcome;
+use crate::{
+    engine::Packet,
+    refusal::Refusal,
+    webhook::{Answer, CallError},
+};
+
+/// The longest code of a backend's refusal, in bytes.
+const MAX_CODE: usize = 64;
+/// The longest message of one; the rest is cut off.
+const MAX_MESSAGE: usize = 512;
+
+/// The backend's own words for a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+/// What the client is told.
+pub(super) fn read(answered: Result<Answer, CallError>) -> Outcome {
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(error) => return Outcome::Failed(why(&error)),
+    };
+    let text = std::str::from_utf8(&answer.body).map(str::trim);
+    match (answer.status, text) {
+        (..300, Ok("")) => Outcome::Accepted(None),
+        (..300, Ok(text)) => match Args::from_texts([text]) {
+            Ok(args) => {
+                let packet = args.to_ack();
+                Outcome::Answered(Packet {
+                    text: packet.text,
+                    attachments: packet.attachments,
+                })
+            }
+            Err(_) => Outcome::Failed(Refusal::BackendFailed),
+        },
+        (..300, Err(_)) => Outcome::Failed(Refusal::BackendFailed),
+        (_, text) => match text
+            .ok()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .as_ref()
+            .and_then(words)
+        {
+            Some(Words { code, message }) => Outcome::Denied { code, message },
+            None => Outcome::Failed(Refusal::BackendRefused),
+        },
+    }
+}
+
+/// What the client is told when there is no answer.
+pub(crate) fn why(error: &CallError) -> Refusal {
+    match error {
+        error if error.is_unsent() => Refusal::BackendUnavailable,
+        CallError::Timeout => Refusal::BackendTimeout,
+        _ => Refusal::BackendFailed,
+    }
+}
+
+/// `code` and `message` of an object that says no; one of them is enough.
+pub(crate) fn words(value: &Value) -> Option<Words> {
+    let text = |name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let code = text("code").filter(|code| code.len() <= MAX_CODE);
+    let message = text("message").and_then(|m| m.get(..m.floor_char_boundary(MAX_MESSAGE)));
+    if code.is_none() && message.is_none() {
+        return None;
+    }
+    let otherwise = Refusal::BackendRefused;
+    Some(Words {
+        code: code.unwrap_or(otherwise.code()).to_owned(),
+        message: message.unwrap_or(otherwise.message()).to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn answered(text: &str) -> Outcome {
+        Outcome::Answered(Packet {
+            text: format!("[{text}]"),
+            attachments: Vec::new(),
+        })
+    }
+
+    fn denied(code: &str, message: &str) -> Outcome {
+        Outcome::Denied {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_an_answer_means() {
+        let long = format!("{{\"message\":\"{}\"}}", "é".repeat(300));
+        let cut = "é".repeat(256);
+        for (status, body, expect) in [
+            (200, r#"{"a": 1.0}"#, answered(r#"{"a": 1.0}"#)),
+            (201, " [1, 2]\n", answered("[1, 2]")),
+            (200, "null", answered("null")),
+            (204, "", Outcome::Accepted(None)),
+            (200, " ", Outcome::Accepted(None)),
+            (200, "<html>", Outcome::Failed(Refusal::BackendFailed)),
+            (200, "1 2", Outcome::Failed(Refusal::BackendFailed)),
+            (200, r#"{"$binary":1}"#, Outcome::Failed(Refusal::BackendFailed)),
+            (400, r#"{"code":"full","message":"no"}"#, denied("full", "no")),
+            (
+                422,
+                r#"{"code":"full"}"#,
+                denied("full", "the backend refused it"),
+            ),
+            (403, r#"{"message":"no"}"#, denied("backend_refused", "no")),
+            (403, &long, denied("backend_refused", &cut)),
+            (404, "{}", Outcome::Failed(Refusal::BackendRefused)),
+            (404, "", Outcome::Failed(Refusal::BackendRefused)),
+            (404, r#"{"code":5}"#, Outcome::Failed(Refusal::BackendRefused)),
+            (404, r#"["code"]"#, Outcome::Failed(Refusal::BackendRefused)),
+        ] {
+            let answer = Answer {
+                status,
+                body: Bytes::copy_from_slice(body.as_bytes()),
+            };
+            assert_eq!(read(Ok(answer)), expect, "{status} {body}");
+        }
+        let answer = Answer {
+            status: 200,
+            body: Bytes::from_static(b"\xff"),
+        };
+        assert_eq!(read(Ok(answer)), Outcome::Failed(Refusal::BackendFailed));
+        let bytes = Answer {
+            status: 200,
+            body: Bytes::from_static(br#"{"$binary":"AQI="}"#),
+        };
+        assert!(matches!(read(Ok(bytes)), Outcome::Answered(p) if *p.attachments[0] == [1, 2]));
+    }
+
+    #[test]
+    fn what_no_answer_means() {
+        for (error, refusal) in [
+            (CallError::Overloaded, Refusal::BackendUnavailable),
+            (CallError::CircuitOpen, Refusal::BackendUnavailable),
+            (CallError::Unreachable(String::new()), Refusal::BackendUnavailable),
+            (CallError::Timeout, Refusal::BackendTimeout),
+            (CallError::Broken(String::new()), Refusal::BackendFailed),
+            (CallError::TooLong(1), Refusal::BackendFailed),
+            (CallError::BadStatus(500), Refusal::BackendFailed),
+        ] {
+            assert_eq!(read(Err(error)), Outcome::Failed(refusal));
+        }
+    }
+}
