@@ -4,6 +4,7 @@
 mod explain;
 mod http;
 mod publish;
+mod revoke;
 mod serve;
 mod stats;
 mod token;
@@ -51,6 +52,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Publish an event to a room, through Redis or the API
     Publish(publish::Arguments),
+    /// Revoke a token or a user's tokens on all nodes: who is connected with one goes, and it is refused
+    Revoke(revoke::Arguments),
     /// Show what the cluster holds now
     Stats(stats::Arguments),
 }
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Token(arguments) => token::run(config, arguments),
         Command::Explain(arguments) => return explain::run(config, arguments),
         Command::Publish(arguments) => publish::run(config, arguments),
+        Command::Revoke(arguments) => revoke::run(config, arguments),
         Command::Stats(arguments) => stats::run(config, arguments),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -129,9 +129,18 @@ impl ApiKeys {
 
     /// One of the keys that may publish, for a command on the same machine.
     pub fn to_publish(&self) -> Option<String> {
+        self.one_of(Scope::Publish)
+    }
+
+    /// Likewise, one that opens everything.
+    pub fn to_administer(&self) -> Option<String> {
+        self.one_of(Scope::Admin)
+    }
+
+    fn one_of(&self, needed: Scope) -> Option<String> {
         let keys = self.0.load();
         let mut keys = keys.iter();
-        keys.find(|(scope, _)| scope.opens(Scope::Publish))
+        keys.find(|(scope, _)| scope.opens(needed))
             .map(|(_, key)| key.clone())
     }
 

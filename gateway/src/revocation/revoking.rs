@@ -97,9 +97,9 @@ impl Revoker {
 }
 
 /// A revocation that is not known to be everywhere.
-struct Begun<'a> {
-    revoker: &'a Revoker,
-    untold: Option<(Tokens, u64)>,
+pub(super) struct Begun<'a> {
+    pub(super) revoker: &'a Revoker,
+    pub(super) untold: Option<(Tokens, u64)>,
 }
 
 impl Drop for Begun<'_> {

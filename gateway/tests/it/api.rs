@@ -19,7 +19,7 @@ const SCOPED: [(&str, &str); 3] = [
 ];
 
 /// Every route, what its key has to be good for, and a body that is right.
-const ROUTES: [(&str, &str, &str, &str); 12] = [
+const ROUTES: [(&str, &str, &str, &str); 13] = [
     ("POST", "/publish", "publish", r#"{"room":"r","event":"e"}"#),
     ("POST", "/publish/batch", "publish", r#"{"items":[]}"#),
     (

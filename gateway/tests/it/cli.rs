@@ -104,6 +104,16 @@ fn mistakes_end_with_64_and_a_sentence() {
             vec!["explain", "--claims", "{}", "--policy", bad_policy],
             "the policy has 1 problem:\n  - ",
         ),
+        (vec!["revoke", "--config", good], "<--jti <ID>|--user <ID>>"),
+        (vec!["revoke", "--jti", "a", "--user", "b"], "cannot be used with"),
+        (
+            vec!["revoke", "--jti", "a", "--issued-before", "1"],
+            "cannot be used with",
+        ),
+        (
+            vec!["revoke", "--config", good, "--user", "a"],
+            "no key of scope `admin`",
+        ),
         (vec!["publish", "--config", good, "--event", "e"], "--room <ROOM>"),
         (
             vec![
@@ -209,6 +219,7 @@ fn answers_end_with_0() {
         (vec!["--help"], "Try it: roomcast serve --dev"),
         (vec!["serve", "--help"], "--client-bundle"),
         (vec!["publish", "--help"], "--api-key"),
+        (vec!["revoke", "--help"], "--issued-before"),
         (vec!["explain", "--help"], "Exit code: 0 = allowed, 1 = refused"),
         (vec!["--version"], env!("CARGO_PKG_VERSION")),
         (vec!["check-config", good], ": ok"),

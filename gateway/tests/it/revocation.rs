@@ -5,6 +5,7 @@ use gateway::reload::Reload;
 use loadtest::CloseReason;
 use serde_json::{Value, json};
 
+use crate::cli::roomcast;
 use crate::support::{API_KEY, Node, config_layers, token, until};
 
 async fn nodes(hub: &MemoryHub, count: usize) -> Vec<Node> {
@@ -225,4 +226,33 @@ async fn what_is_no_revocation_is_a_problem_and_a_small_key_does_not_open_it() {
         .call("POST", "/api/v1/revoke", Some("reader"), r#"{"jti":"a"}"#)
         .await;
     assert_eq!(status, 403);
+}
+
+#[tokio::test]
+async fn the_command_line_revokes() {
+    let hub = MemoryHub::new();
+    let node = Node::start(&hub);
+    let revoked = token(json!({"sub": "ann", "jti": "a"}));
+    let mut client = node.connecting(&revoked).open().await.unwrap();
+    let url = format!("http://{}", node.operations);
+    let run = async |arguments: &[&str]| {
+        let common = ["revoke", "--url", &url, "--api-key", API_KEY];
+        let arguments: Vec<String> = common.iter().chain(arguments).map(|a| (*a).to_owned()).collect();
+        let run = move || roomcast(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    let output = run(&["--jti", "a", "--expires-at", "4000000000"]).await;
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        answer,
+        json!({"sockets": 1, "nodes": 1, "complete": true, "missing": []})
+    );
+    assert_eq!(client.closed().await, CloseReason::ServerDisconnect);
+    let output = run(&["--user", "ann", "--issued-before", "4000000000"]).await;
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        message.contains("bad_time: `issued_before` is still to come"),
+        "{message}"
+    );
 }
