@@ -87,6 +87,13 @@ impl RoomName {
     }
 }
 
+impl From<&RoomName> for Arc<str> {
+    /// The same text, not another one.
+    fn from(name: &RoomName) -> Arc<str> {
+        name.0.clone()
+    }
+}
+
 impl fmt::Display for RoomName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

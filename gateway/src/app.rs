@@ -15,6 +15,7 @@ use adapter_redis::{
     Arrivals, Bus, Cluster, ClusterConfig, Ingest, Limits, LocalSockets, MemoryHub, NodeId, RedisBus,
     RedisConfig, SharedSets,
 };
+use arc_swap::ArcSwap;
 use axum::Router;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -30,6 +31,7 @@ use crate::{
     delivery::Delivery,
     drain::Drain,
     engine::{self, Connections, Listener, Peer, Sockets, WRITE_DEADLINE},
+    expiry::Expiry,
     forwarding::{self, Forwarder, Forwarding},
     http,
     ingest::Ingesting,
@@ -102,6 +104,7 @@ pub struct App {
     forwarding: (Forwarding, Forwarder),
     users: Users,
     keeper: Keeper,
+    expiry: Expiry,
     redis: Option<Arc<RedisBus>>,
     ingest: Option<Ingest>,
     key_fetcher: KeyFetcher,
@@ -189,7 +192,10 @@ impl App {
         let (joining, joins) = joining::channel();
         let current = CurrentLimits::new(config.limits);
         let (user_checks, users) = limits::channel(&current, &metrics);
+        let expiry = Expiry::new(SystemTime::now);
+        let (key_sets, key_fetcher) = auth::key_sets(&metrics);
         let common = Common {
+            verifier: ArcSwap::from_pointee(Verifier::fetching(config.auth, key_sets)),
             rules,
             sockets: sockets.clone(),
             population: population.clone(),
@@ -201,10 +207,9 @@ impl App {
             limits: current.clone(),
             roster,
             revocations,
+            expiry: expiry.clone(),
         };
-        let (key_sets, key_fetcher) = auth::key_sets(&metrics);
-        let verifier = Verifier::fetching(config.auth, key_sets);
-        let sessions = Arc::new(Sessions::new(verifier, common, user_checks));
+        let sessions = Arc::new(Sessions::new(common, user_checks));
 
         let ingest = redis.filter(|_| config.cluster.ingest);
         let ingest = ingest.map(|redis| Ingest::new(cluster.clone(), redis));
@@ -260,6 +265,7 @@ impl App {
             forwarding: (forwarding, forwarder),
             users,
             keeper,
+            expiry,
             redis: redis_bus,
             ingest,
             key_fetcher,
@@ -316,6 +322,7 @@ impl App {
             forwarding: (forwarding, forwarder),
             users,
             keeper,
+            expiry,
             redis,
             ingest,
             key_fetcher,
@@ -367,6 +374,7 @@ impl App {
             "the limit of a user's sockets".to_owned()
         });
         parts.spawn(key_fetcher.run());
+        parts.spawn(expiry.run());
         if let Some(reloader) = reloader {
             parts.spawn(reloader.run());
         }

@@ -23,7 +23,10 @@ mod sign;
 mod test_keys;
 mod web;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use serde_json::Value;
@@ -190,6 +193,11 @@ impl Verifier {
     fn is_fresh(&self, fetched_at: Instant) -> bool {
         let most = self.config.keys.timing().max_stale;
         most.is_zero() || fetched_at.elapsed() <= most
+    }
+
+    /// How far clocks may differ.
+    pub fn leeway(&self) -> Duration {
+        self.config.leeway
     }
 
     fn find(&self, places: Places<'_>) -> Result<String, Refusal> {

@@ -1,5 +1,6 @@
 //! Rooms that are being entered: the bus is asked first, and clients wait for it. Everything that waits for a
-//! room on request waits here, in one task of the node.
+//! room on request waits here, in one task of the node; so do clients that show another token, whose key may have to be
+//! fetched.
 
 #[cfg(test)]
 pub(crate) mod bell;
@@ -47,8 +48,20 @@ impl Doors for Interests {
     }
 }
 
+/// What a session waits for. What its client sends meanwhile waits behind it.
+pub(crate) enum Step {
+    Subscribe(Subscribing),
+    Refresh(Refreshing),
+}
+
+/// Another token that is being verified.
+pub(crate) struct Refreshing {
+    pub(crate) token: String,
+    pub(crate) ack: Option<AckId>,
+}
+
 /// A subscribe that waits for its room.
-pub(crate) struct Step {
+pub(crate) struct Subscribing {
     pub(crate) event: String,
     /// The client's argument: JSON text.
     pub(crate) argument: Box<str>,
@@ -116,7 +129,7 @@ impl Joins {
 }
 
 impl Waiter {
-    /// Enters one room after the other, until nothing of the session waits any more.
+    /// Takes one step after the other, until nothing of the session waits any more.
     async fn run(self) {
         let Waiter {
             session,
@@ -124,12 +137,20 @@ impl Waiter {
             mut gone,
         } = self;
         loop {
-            let opened = tokio::select! {
+            let taken = async {
+                match &mut step {
+                    Step::Subscribe(step) => {
+                        let opened = (&mut step.opening).await;
+                        session.entered(step, opened);
+                    }
+                    Step::Refresh(step) => session.refreshing(step).await,
+                }
+            };
+            tokio::select! {
                 biased;
                 _ = &mut gone => return,
-                opened = &mut step.opening => opened,
-            };
-            session.entered(&step, opened);
+                () = taken => {}
+            }
             match session.resume() {
                 Some(next) => step = next,
                 None => return,
@@ -140,6 +161,6 @@ impl Waiter {
 
 impl std::fmt::Debug for Waiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Waiter").field(&self.step.room).finish()
+        f.debug_tuple("Waiter").field(&self.session).finish()
     }
 }

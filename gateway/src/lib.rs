@@ -43,6 +43,7 @@ pub mod delivery;
 pub mod dev;
 pub mod drain;
 pub mod engine;
+mod expiry;
 pub mod forwarding;
 pub mod http;
 pub mod http_client;

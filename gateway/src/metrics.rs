@@ -28,7 +28,10 @@ pub struct Metrics {
     users: Gauge,
     rooms: Gauge,
     handshakes: HashMap<&'static str, Counter>,
-    disconnects: HashMap<CloseReason, Counter>,
+    disconnects: HashMap<&'static str, Counter>,
+    auth_refreshes: HashMap<&'static str, Counter>,
+    /// Sockets that were sent away because their token had expired.
+    pub auth_expired: Counter,
     dropped: HashMap<Dropped, Counter>,
     limited: HashMap<Limit, Counter>,
     /// Duration of a CONNECT, from its packet to the decision.
@@ -214,6 +217,12 @@ pub const ORIGIN: &str = "origin";
 /// Refused at the HTTP level because of a limit; `roomcast_limited_total` says which.
 pub const LIMITED: &str = "limited";
 
+/// Why a socket went away, where the engine sees only that it was sent away.
+pub const TOKEN_EXPIRED: &str = "token_expired";
+
+/// The outcome of a token that was exchanged for another one.
+const REFRESHED: &str = "refreshed";
+
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
@@ -248,8 +257,17 @@ impl Metrics {
                 .map(|o| (o, counter!("roomcast_handshakes_total", "outcome" => o)))
                 .collect(),
             disconnects: CloseReason::ALL
-                .map(|r| (r, counter!("roomcast_disconnects_total", "reason" => r.as_str())))
-                .into(),
+                .map(CloseReason::as_str)
+                .into_iter()
+                .chain([TOKEN_EXPIRED])
+                .map(|r| (r, counter!("roomcast_disconnects_total", "reason" => r)))
+                .collect(),
+            auth_refreshes: refresh_refusals()
+                .map(Refusal::code)
+                .chain([REFRESHED])
+                .map(|o| (o, counter!("roomcast_auth_refreshes_total", "outcome" => o)))
+                .collect(),
+            auth_expired: counter!("roomcast_auth_expired_total"),
             dropped: Dropped::ALL
                 .map(|r| (r, counter!("roomcast_dropped_total", "reason" => r.as_str())))
                 .into(),
@@ -315,9 +333,17 @@ impl Metrics {
         }
     }
 
-    /// Counts a connection's end.
-    pub fn disconnected(&self, reason: CloseReason) {
-        if let Some(counter) = self.disconnects.get(&reason) {
+    /// Counts a connection's end: a reason of the engine's, or [`TOKEN_EXPIRED`].
+    pub fn disconnected(&self, reason: &'static str) {
+        if let Some(counter) = self.disconnects.get(reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts what became of a token that was to be exchanged.
+    pub fn refreshed(&self, outcome: Result<(), Refusal>) {
+        let outcome = outcome.map_or_else(Refusal::code, |()| REFRESHED);
+        if let Some(counter) = self.auth_refreshes.get(outcome) {
             counter.increment(1);
         }
     }
@@ -394,6 +420,14 @@ impl Metrics {
     }
 }
 
+/// Those of a connection, as far as they are about the token, and three more.
+fn refresh_refusals() -> impl Iterator<Item = Refusal> {
+    let not_met = [Refusal::TokenMissing, Refusal::TooManyConnections];
+    let connection = Refusal::ALL.into_iter().filter(|r| r.number() < 2000);
+    let more = [Refusal::BadData, Refusal::RateLimited, Refusal::IdentityChanged];
+    connection.filter(move |r| !not_met.contains(r)).chain(more)
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_gauge!("roomcast_build_info", "Version of the running gateway; always 1.");
@@ -416,6 +450,14 @@ fn describe() {
         "From a CONNECT packet to its decision; HTTP and network are not counted."
     );
     describe_counter!("roomcast_disconnects_total", "Sockets that went away, by reason.");
+    describe_counter!(
+        "roomcast_auth_refreshes_total",
+        "Tokens that connected clients showed in place of theirs, by outcome: refreshed, or a refusal's code. Those that could not even wait are only dropped."
+    );
+    describe_counter!(
+        "roomcast_auth_expired_total",
+        "Sockets that were sent away because their token had expired."
+    );
     describe_counter!("roomcast_events_in_total", "Events that clients sent.");
     describe_counter!(
         "roomcast_events_out_total",

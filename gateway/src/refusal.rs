@@ -56,6 +56,8 @@ pub enum Refusal {
     TooManyRooms,
     /// The client is not in the room that it wants to tell something.
     NotInRoom,
+    /// Another token on the same connection is somebody else's.
+    IdentityChanged,
     /// The backend cannot be reached, is left alone for a while, or too much is on its way to it. It has not got it.
     BackendUnavailable,
     /// The backend did not answer in time.
@@ -68,7 +70,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 28] = [
+    pub const ALL: [Refusal; 29] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -93,6 +95,7 @@ impl Refusal {
         Refusal::EventTooLarge,
         Refusal::TooManyRooms,
         Refusal::NotInRoom,
+        Refusal::IdentityChanged,
         Refusal::BackendUnavailable,
         Refusal::BackendTimeout,
         Refusal::BackendFailed,
@@ -200,6 +203,12 @@ impl Refusal {
                 2010,
                 "not_in_room",
                 "only who is in the room reaches the others in it",
+                false,
+            ),
+            Refusal::IdentityChanged => (
+                2011,
+                "identity_changed",
+                "the token belongs to another user or tenant",
                 false,
             ),
             Refusal::BackendUnavailable => (

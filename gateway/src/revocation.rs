@@ -193,7 +193,7 @@ impl Revocations {
     }
 
     /// There may be sockets whose token is revoked: the [`Keeper`] looks for them.
-    fn suspect(&self) {
+    pub(crate) fn suspect(&self) {
         self.0.suspicion.notify_one();
     }
 

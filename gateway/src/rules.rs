@@ -62,9 +62,9 @@ impl Rules {
         }
     }
 
-    /// From now on these are asked; answers with what was in force before.
-    pub fn set(&self, loaded: InForce) -> Arc<InForce> {
-        self.current.swap(Arc::new(loaded))
+    /// From now on these are asked.
+    pub fn set(&self, loaded: InForce) {
+        self.current.store(Arc::new(loaded));
     }
 
     /// Whether these still are what is asked.

@@ -2,9 +2,13 @@
 
 mod answers;
 mod binary;
+mod following;
 mod forwards;
+mod lifetime;
 mod meter;
+mod pace;
 mod rates;
+mod refresh;
 mod relays;
 mod rooms;
 mod standing;
@@ -15,15 +19,19 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use adapter_redis::RoomName;
+use arc_swap::ArcSwap;
 use serde_json::Value;
 
-pub(crate) use self::rooms::Follow;
+pub(crate) use self::{following::Follow, refresh::EVENT as REFRESH};
 use self::{
-    forwards::Forwards, meter::Meter, relays::Relays, rooms::Subscribed, standing::Standing, waiting::Waiting,
+    following::Given, forwards::Forwards, lifetime::Lifetime, meter::Meter, pace::Pace, relays::Relays,
+    rooms::Subscribed, standing::Standing, waiting::Waiting,
 };
 use crate::{
-    auth::Claims,
+    auth::{Claims, Verifier},
     engine::{AckId, CloseReason, Event, Malformed, Member, SocketId, Sockets},
+    expiry::Expiry,
     forwarding::Forwarding,
     joining::{Doors, Joining, Step},
     limits::CurrentLimits,
@@ -52,6 +60,7 @@ pub struct Session {
 
 /// What all sessions of a node have in common.
 pub(crate) struct Common {
+    pub(crate) verifier: ArcSwap<Verifier>,
     pub(crate) rules: Rules,
     pub(crate) sockets: Sockets,
     pub(crate) population: Arc<Population>,
@@ -63,6 +72,7 @@ pub(crate) struct Common {
     pub(crate) limits: CurrentLimits,
     pub(crate) roster: Arc<Roster>,
     pub(crate) revocations: Revocations,
+    pub(crate) expiry: Expiry,
 }
 
 struct State {
@@ -72,6 +82,11 @@ struct State {
     waiting: Option<Box<Waiting>>,
     /// What it has used of its limits.
     meter: Meter,
+    given: Given,
+    /// Until its token ends, or until it goes.
+    lifetime: Option<Lifetime>,
+    /// Why it is being sent away, where the engine cannot know.
+    ending: Option<&'static str>,
 }
 
 /// What the client did and what still matters of it. Locked after `state`, never before.
@@ -80,6 +95,7 @@ struct Ongoing {
     subscribed: Subscribed,
     relays: Relays,
     forwards: Forwards,
+    pace: Pace,
 }
 
 impl Session {
@@ -89,6 +105,7 @@ impl Session {
         query: &Value,
         common: Arc<Common>,
         admission: Admission,
+        given: Vec<RoomName>,
     ) -> Session {
         let query = query
             .as_object()
@@ -104,6 +121,9 @@ impl Session {
                 admission: Some(admission),
                 waiting: None,
                 meter: Meter::default(),
+                given: Given::new(given),
+                lifetime: None,
+                ending: None,
             }),
             ongoing: Mutex::default(),
         }
@@ -134,8 +154,11 @@ impl Session {
         }
     }
 
-    /// Handles an event; what has to wait for a room is given back.
+    /// Handles an event; what has to wait for something is given back.
     fn handle(&self, event: &Event<'_>, ack: Option<AckId>) -> Option<Step> {
+        if event.name() == REFRESH {
+            return self.refresh(event, ack);
+        }
         let rules = self.common.rules.now();
         match rules.rule(event.name()) {
             Some(Rule::Subscribe(rule)) => return self.subscribe(event, &rules, rule, ack),
@@ -223,7 +246,10 @@ impl Member for Session {
             Err(step) => {
                 drop(state);
                 self.common.metrics.dropped(Dropped::JoiningQueueFull, 1);
-                self.tell(&step.event, step.ack, Err(Refusal::RoomUnavailable));
+                match step {
+                    Step::Subscribe(step) => self.tell(&step.event, step.ack, Err(Refusal::RoomUnavailable)),
+                    Step::Refresh(step) => self.tell_refreshed(step.ack, Err(Refusal::ServerUnavailable)),
+                }
             }
         }
     }
@@ -236,11 +262,19 @@ impl Member for Session {
     }
 
     fn gone(&self, reason: CloseReason) {
-        let (admission, waiting) = {
+        let (admission, waiting, lifetime, ending) = {
             let mut state = self.state();
-            (state.admission.take(), state.waiting.take())
+            (
+                state.admission.take(),
+                state.waiting.take(),
+                state.lifetime.take(),
+                state.ending,
+            )
         };
         drop(admission);
+        if let Some(lifetime) = lifetime {
+            self.common.expiry.remove(lifetime.ticket);
+        }
         self.end_relays(None);
         self.end_forwards();
         self.common.roster.remove(self.socket, self);
@@ -248,11 +282,16 @@ impl Member for Session {
         if let Some(waiting) = waiting {
             self.common.metrics.dropped(Dropped::SocketGone, waiting.len());
         }
+        // The engine sees that it was sent away; why, only the session knows.
+        let reason = match ending {
+            Some(ending) if reason == CloseReason::ServerDisconnect => ending,
+            _ => reason.as_str(),
+        };
         self.common.metrics.disconnected(reason);
         tracing::info!(
             socket.id = %self.socket,
             user = &*self.identity.user,
-            reason = reason.as_str(),
+            reason,
             "disconnected"
         );
     }

@@ -6,23 +6,20 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use adapter_redis::RoomName;
-use arc_swap::ArcSwap;
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 
 pub use crate::population::Population;
 use crate::{
-    auth::{self, Claims, Credential, Places, Verifier},
-    engine::{Admitted, Application, Handshake, Keep, SocketId},
-    joining::Entry,
+    auth::{self, Claims, Credential, Places},
+    engine::{Admitted, Application, Handshake, SocketId},
     limits::{Limit, Overflow, Seat, UserChecks},
     policy::Identity,
     population::Admission,
     query,
     refusal::Refusal,
     revocation::Revocations,
-    rules::{InForce, Rules},
+    rules::Rules,
     session::{Common, Follow, Session},
 };
 
@@ -51,16 +48,14 @@ impl AddAssign for Followed {
 /// Lets clients in, and knows who is here.
 #[derive(Debug)]
 pub struct Sessions {
-    verifier: ArcSwap<Verifier>,
     common: Arc<Common>,
     user_checks: UserChecks,
 }
 
 impl Sessions {
     /// Brings the parts together.
-    pub(crate) fn new(verifier: Verifier, common: Common, user_checks: UserChecks) -> Sessions {
+    pub(crate) fn new(common: Common, user_checks: UserChecks) -> Sessions {
         Sessions {
-            verifier: ArcSwap::from_pointee(verifier),
             common: Arc::new(common),
             user_checks,
         }
@@ -73,8 +68,8 @@ impl Sessions {
 
     /// From now on tokens are verified like this. Who is connected stays, and so do key sets that are used further.
     pub fn set_verifier(&self, config: auth::Config) {
-        let verifier = self.verifier.load().with(config);
-        self.verifier.store(Arc::new(verifier));
+        let verifier = self.common.verifier.load().with(config);
+        self.common.verifier.store(Arc::new(verifier));
     }
 
     /// Verifies one token as for a client that connects now.
@@ -82,7 +77,7 @@ impl Sessions {
     /// # Errors
     /// The refusal that the client would be told.
     pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
-        self.verifier.load_full().verify(token, now).await
+        self.common.verifier.load_full().verify(token, now).await
     }
 
     /// The policy in force.
@@ -91,9 +86,8 @@ impl Sessions {
     }
 
     /// Lets every connected client's rooms follow the policy in force: it leaves what it may no longer be in, enters
-    /// what it may be in from the start, and has to connect anew where it would be somebody else. `before` is what was
-    /// in force until now.
-    pub async fn follow(&self, before: &InForce) -> Followed {
+    /// what it may be in from the start, and has to connect anew where it would be somebody else.
+    pub async fn follow(&self) -> Followed {
         let mut followed = Followed::default();
         for (number, session) in self.common.roster.all().into_iter().enumerate() {
             if number % FOLLOW_BATCH == 0 {
@@ -102,15 +96,19 @@ impl Sessions {
             let Some(session) = session.upgrade() else {
                 continue;
             };
-            match session.follow(before) {
+            match session.follow() {
                 Follow::Reconnect => {
                     followed.reconnected += usize::from(self.common.sockets.close(session.socket()).await);
                 }
-                Follow::Rooms { left, enter } => {
+                Follow::Rooms {
+                    left,
+                    enter,
+                    generation,
+                } => {
                     followed.left += left;
                     for room in enter {
-                        if let Ok((_, keep)) = self.enter(&room).await {
-                            followed.entered += usize::from(session.join(&room, keep));
+                        if let Ok(keep) = self.common.open(&room).await {
+                            followed.entered += usize::from(session.enter_given(generation, room, keep));
                         }
                     }
                 }
@@ -126,7 +124,7 @@ impl Sessions {
             headers: &request.headers,
             query: request.uri.query().unwrap_or_default(),
         };
-        self.verifier.load_full().admit(places, now).await
+        self.common.verifier.load_full().admit(places, now).await
     }
 
     async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admitted<Session>, Refusal> {
@@ -140,7 +138,8 @@ impl Sessions {
             let grants = self.common.rules.admit(&claims, &query, now)?;
             self.refuse_revoked(&grants.identity.user, &credential)?;
             // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
-            let entered = grants.rooms.iter().map(|room| self.enter(room));
+            let open = async |room| Ok((Arc::from(room), self.common.open(room).await?));
+            let entered = grants.rooms.iter().map(open);
             let rooms = try_join_all(entered).await?;
             // That may have taken a while, in which another policy came into force.
             if self.common.rules.is_in_force(&decided_by) {
@@ -148,7 +147,14 @@ impl Sessions {
             }
         };
         let admission = self.count(handshake.socket, grants.identity).await?;
-        let session = Session::new(handshake.socket, &claims, &query, self.common.clone(), admission);
+        let session = Session::new(
+            handshake.socket,
+            &claims,
+            &query,
+            self.common.clone(),
+            admission,
+            grants.rooms,
+        );
         let session = Arc::new(session);
         self.common.roster.add(handshake.socket, &session);
         // It can be found from here on. Who revoked the token before has not found it.
@@ -156,6 +162,7 @@ impl Sessions {
             self.common.roster.remove(handshake.socket, &session);
             return Err(revoked);
         }
+        session.begin(self.common.verifier.load().leeway());
         tracing::info!(
             socket.id = %handshake.socket,
             user = session.user(),
@@ -214,20 +221,6 @@ impl Sessions {
         }
         self.user_checks.ask_for(user, is_unfinished);
         Ok(admission)
-    }
-
-    async fn enter(&self, room: &RoomName) -> Result<(Arc<str>, Keep), Refusal> {
-        let opened = match self.common.doors.enter(room) {
-            Entry::Now(keep) => Ok(keep),
-            Entry::Later(opening) => opening.await,
-        };
-        match opened {
-            Ok(keep) => Ok((Arc::from(room.as_str()), keep)),
-            Err(error) => {
-                tracing::error!(%room, %error, "a client cannot be let in");
-                Err(Refusal::ServerUnavailable)
-            }
-        }
     }
 }
 

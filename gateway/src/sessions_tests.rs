@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use adapter_redis::{Refused, Tokens};
+use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    auth::{self, Keys},
+    auth::{self, Keys, Verifier},
     engine::Sockets,
+    expiry::Expiry,
     joining::{self, bell::Bell},
     limits::CurrentLimits,
     metrics::Metrics,
     policy::Policy,
     revocation::Ending,
-    rules::Rules,
+    rules::{InForce, Rules},
 };
 
 const SECRET: &str = "a-secret-of-more-than-32-bytes-for-tests";
@@ -35,6 +37,7 @@ fn sessions(bell: &Bell) -> Sessions {
         shadow: None,
     };
     let common = Common {
+        verifier: ArcSwap::from_pointee(Verifier::new(config)),
         rules: Rules::new(loaded, metrics.clone()),
         sockets: Sockets::default(),
         doors: Box::new(bell.clone()),
@@ -46,12 +49,9 @@ fn sessions(bell: &Bell) -> Sessions {
         limits: limits.clone(),
         roster: Arc::default(),
         revocations: crate::revocation::Revocations::default(),
+        expiry: Expiry::new(SystemTime::now),
     };
-    Sessions {
-        verifier: ArcSwap::from_pointee(Verifier::new(config)),
-        common: Arc::new(common),
-        user_checks: crate::limits::channel(&limits, &metrics).0,
-    }
+    Sessions::new(common, crate::limits::channel(&limits, &metrics).0)
 }
 
 async fn connect(sessions: &Sessions) -> Result<Admitted<Session>, &'static str> {

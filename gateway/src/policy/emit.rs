@@ -3,7 +3,7 @@
 use adapter_redis::EventName;
 
 use super::{
-    file::Fields,
+    file::{self, Fields},
     scope::{Asking, Root},
     template::Template,
 };
@@ -24,6 +24,10 @@ impl Emit {
         if text.contains(['{', '}']) {
             fields.template("emit", Root::REPLY).map(Emit::Made)
         } else {
+            if file::is_ours(text) {
+                fields.error(&format!("`emit`: {text:?} {}", file::TAKEN));
+                return None;
+            }
             fields.optional_event("emit").map(Emit::Fixed)
         }
     }
@@ -32,7 +36,10 @@ impl Emit {
     pub(super) fn name(&self, asking: &Asking<'_>) -> Option<EventName> {
         match self {
             Emit::Fixed(name) => Some(name.clone()),
-            Emit::Made(template) => EventName::new(&template.text(&asking.scope())?).ok(),
+            Emit::Made(template) => {
+                let name = EventName::new(&template.text(&asking.scope())?).ok()?;
+                (!file::is_ours(name.as_str())).then_some(name)
+            }
         }
     }
 }

@@ -23,6 +23,16 @@ const SECTIONS: &[&str] = &[
     "ingest",
     "room",
 ];
+/// Events between the gateway itself and its clients, which no rule may name: clients could not tell who speaks.
+const OURS: &[&str] = &["auth:refresh", "auth:expiring"];
+
+/// What is said of such a name.
+pub(super) const TAKEN: &str = "belongs to the gateway itself; choose another name";
+
+/// Whether an event belongs to the gateway itself.
+pub(super) fn is_ours(event: &str) -> bool {
+    OURS.contains(&event)
+}
 
 pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
     let root: Map<String, Value> = toml::from_str(text).map_err(|e| {
@@ -152,6 +162,9 @@ impl File {
     fn events<'e>(&mut self, named: impl Iterator<Item = (&'e EventName, Place)>) -> HashMap<String, Place> {
         let mut events = HashMap::new();
         for (event, rule) in named {
+            if is_ours(event.as_str()) {
+                self.error(format!("event {:?} {TAKEN}", event.as_str()));
+            }
             if events.insert(event.as_str().to_owned(), rule).is_some() {
                 self.error(format!("event {:?} is used twice", event.as_str()));
             }

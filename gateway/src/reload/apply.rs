@@ -68,13 +68,13 @@ impl Live {
             return Followed::default();
         }
         config.rules.log_warnings();
-        let before = self.sessions.rules().set(config.rules);
+        self.sessions.rules().set(config.rules);
         if !changes(Part::Policy) || !config.reload.recheck_rooms {
             return Followed::default();
         }
-        let mut followed = self.sessions.follow(&before).await;
+        let mut followed = self.sessions.follow().await;
         tokio::time::sleep(SECOND_PASS).await;
-        followed += self.sessions.follow(&before).await;
+        followed += self.sessions.follow().await;
         followed
     }
 }

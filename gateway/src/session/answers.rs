@@ -114,7 +114,7 @@ impl Session {
 }
 
 /// Rounded up, so that who waits that long has waited long enough.
-fn milliseconds(wait: Duration) -> u64 {
+pub(super) fn milliseconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 

@@ -1,6 +1,6 @@
-//! The rooms that a client asks for, and those that it has to leave because the policy became another one.
+//! The rooms that a client asks for.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use adapter_redis::{Refused, RoomName};
 use serde_json::{Value, json};
@@ -8,34 +8,25 @@ use serde_json::{Value, json};
 use super::Session;
 use crate::{
     engine::{AckId, Event, Keep},
-    joining::{Entry, Step},
+    joining::{Entry, Step, Subscribing},
     limits::Limit,
     policy::{Rule, Subscription, Trail},
     refusal::Refusal,
-    rules::{InForce, Now},
+    rules::Now,
 };
 
 /// The rooms that a client asked for and got, with what it asked: whether it may stay is asked again when the policy
-/// is another one.
+/// is another one, or the token.
 #[derive(Debug, Default)]
 pub(super) struct Subscribed(Vec<Wish>);
 
 /// What a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wish {
-    event: Box<str>,
+pub(super) struct Wish {
+    pub(super) event: Box<str>,
     /// JSON text.
-    argument: Box<str>,
-    room: RoomName,
-}
-
-/// What a session has to do after the policy became another one.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Follow {
-    /// It has left what it may no longer be in, so many rooms; these it may enter now.
-    Rooms { left: usize, enter: Vec<RoomName> },
-    /// It would be somebody else, or nobody: it has to connect anew.
-    Reconnect,
+    pub(super) argument: Box<str>,
+    pub(super) room: RoomName,
 }
 
 impl Session {
@@ -60,7 +51,7 @@ impl Session {
             }
         };
         let opened = self.common.doors.enter(&room);
-        let step = |opening| Step {
+        let step = |opening| Subscribing {
             event: event.name().to_owned(),
             argument: event.first_text().unwrap_or("null").into(),
             ack,
@@ -74,18 +65,18 @@ impl Session {
                 self.entered(&step, Ok(keep));
                 None
             }
-            Entry::Later(opening) => Some(step(opening)),
+            Entry::Later(opening) => Some(Step::Subscribe(step(opening))),
         }
     }
 
     /// The room of a step is open, or refused.
-    pub(crate) fn entered(&self, step: &Step, opened: Result<Keep, Refused>) {
+    pub(crate) fn entered(&self, step: &Subscribing, opened: Result<Keep, Refused>) {
         let decided = match opened {
             Ok(keep) => {
                 self.ongoing().subscribed.add(step);
                 self.join(&step.room, keep);
                 if self.common.rules.is_in_force(&step.decided_by)
-                    || self.may_stay(&step.event, &step.argument, &step.room)
+                    || self.may_stay(&self.claims(), &step.event, &step.argument, &step.room)
                 {
                     Ok(&step.room)
                 } else {
@@ -110,51 +101,14 @@ impl Session {
         self.tell(event.name(), ack, decided.as_ref().map_err(|refusal| *refusal));
     }
 
-    /// Leaves what the policy in force no longer gives. `before` is the one that this session followed until now: what
-    /// neither of them gave was given by a backend, and stays.
-    pub(crate) fn follow(&self, before: &InForce) -> Follow {
-        let (rules, now) = (self.common.rules.now(), SystemTime::now());
-        let (claims, query) = (self.claims(), self.query());
-        let policy = &rules.loaded().policy;
-        if policy.identify(&claims, now, &mut Trail::counting()).as_ref() != Ok(&*self.identity) {
-            return Follow::Reconnect;
-        }
-        let rooms = |loaded: &InForce| {
-            let trail = &mut Trail::counting();
-            loaded.policy.rooms(&claims, &query, &self.identity, now, trail)
-        };
-        let (granted, was_granted) = (rooms(rules.loaded()), rooms(before));
-        let wishes = self.ongoing().subscribed.0.clone();
-        let stays = |wish: &Wish| self.may_stay(&wish.event, &wish.argument, &wish.room);
-        let (kept, lost): (Vec<_>, Vec<_>) = wishes.into_iter().partition(stays);
-        let is_allowed = |room: &RoomName| granted.contains(room) || kept.iter().any(|w| w.room == *room);
-        let mut lost: Vec<RoomName> = lost
-            .into_iter()
-            .map(|w| w.room)
-            .chain(was_granted.iter().cloned())
-            .collect();
-        lost.retain(|room| !is_allowed(room));
-        lost.sort_unstable();
-        lost.dedup();
-        let left = lost.iter().filter(|room| self.leave(room)).count();
-        // What both of them give and it is not in was taken from it by a backend, and stays taken.
-        let inside = self.common.sockets.rooms_of(self.socket);
-        let enter = granted
-            .into_iter()
-            .filter(|room| !was_granted.contains(room) && !inside.iter().any(|r| **r == *room.as_str()))
-            .collect();
-        Follow::Rooms { left, enter }
-    }
-
-    /// Whether the policy in force gives this room for this wish.
-    fn may_stay(&self, event: &str, argument: &str, room: &RoomName) -> bool {
+    /// Whether the policy in force gives this room for this wish with these claims.
+    pub(super) fn may_stay(&self, claims: &Value, event: &str, argument: &str, room: &RoomName) -> bool {
         let rules = self.common.rules.now();
         let Some(Rule::Subscribe(rule)) = rules.rule(event) else {
             return false;
         };
         let argument: Value = serde_json::from_str(argument).unwrap_or_default();
-        let claims = self.claims();
-        let asking = self.asking(&claims, &argument);
+        let asking = self.asking(claims, &argument);
         rule.enter(&asking, &mut Trail::counting()).as_ref() == Ok(room)
     }
 
@@ -174,7 +128,7 @@ impl Session {
 
     /// `false` when it was in it already, or is gone.
     pub(crate) fn join(&self, room: &RoomName, keep: Keep) -> bool {
-        let room = Arc::from(room.as_str());
+        let room = Arc::from(room);
         let joined = self.common.sockets.join(self.socket, &room, keep);
         tracing::debug!(socket.id = %self.socket, room = %room, "joined");
         joined
@@ -210,7 +164,12 @@ impl Session {
 }
 
 impl Subscribed {
-    fn add(&mut self, step: &Step) {
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Wish> {
+        self.0.clone()
+    }
+
+    fn add(&mut self, step: &Subscribing) {
         let wish = Wish {
             event: step.event.as_str().into(),
             argument: step.argument.clone(),

@@ -36,6 +36,12 @@ impl Session {
         standing.claims.clone()
     }
 
+    /// Goes by another token from now on.
+    pub(super) fn set_standing(&self, claims: &Claims) {
+        let standing = Standing::new(claims);
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
     pub(super) fn claims(&self) -> Value {
         // Written by us a moment ago, so it can be read.
         serde_json::from_str(&self.claims_text()).unwrap_or(Value::Null)

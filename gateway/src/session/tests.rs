@@ -1,6 +1,8 @@
 //! One client, with a bus that takes its time.
 
+mod lifetime;
 mod limits;
+mod refresh;
 mod relays;
 mod rooms;
 
@@ -8,10 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use adapter_redis::{Phase, Refused, Relay, Relayed, RoomName};
 use serde_json::json;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant as Runtime, timeout},
+};
 
 use super::{answers::shortened, waiting::MAX_EVENTS, *};
 use crate::{
+    auth::{self, Keys},
     engine::Keep,
     joining::{self, Joins, bell::Bell},
     limits::Limits,
@@ -51,6 +57,7 @@ struct House {
     sockets: Sockets,
     metrics: Metrics,
     limits: CurrentLimits,
+    wall: Wall,
     tasks: JoinSet<()>,
 }
 
@@ -75,7 +82,10 @@ impl House {
         let (bell, sockets, metrics) = (Bell::default(), Sockets::default(), Metrics::new().unwrap());
         let socket: SocketId = "socket-000000001".parse().unwrap();
         sockets.add(socket);
+        let wall = Wall::default();
         let common = Common {
+            verifier: ArcSwap::from_pointee(verifier(LEEWAY)),
+            expiry: wall.expiry(),
             rules: rules(policy, &metrics),
             sockets: sockets.clone(),
             doors: doors.into().unwrap_or_else(|| Box::new(bell.clone())),
@@ -101,11 +111,13 @@ impl House {
                 &json!({}),
                 Arc::new(common),
                 admission,
+                vec![],
             )),
             bell,
             sockets,
             metrics,
             limits,
+            wall,
             tasks: JoinSet::new(),
         };
         (house, joins)
@@ -171,6 +183,53 @@ fn rules(policy: &str, metrics: &Metrics) -> Rules {
         shadow: None,
     };
     Rules::new(loaded, metrics.clone())
+}
+
+const SECRET: &str = "a-secret-of-more-than-32-bytes-for-tests";
+const LEEWAY: Duration = Duration::from_secs(5);
+/// When all tests begin, in seconds since 1970.
+const BEGIN: u64 = 1_800_000_000;
+
+fn verifier(leeway: Duration) -> Verifier {
+    Verifier::new(auth::Config {
+        keys: Keys::new(Some(SECRET), None, &[]).unwrap(),
+        issuers: vec![],
+        audiences: vec![],
+        leeway,
+        query_token: false,
+    })
+}
+
+/// A wall clock that goes with the runtime's, and that can be set.
+#[derive(Clone)]
+struct Wall {
+    began: Runtime,
+    set_by: Arc<Mutex<i64>>,
+}
+
+impl Default for Wall {
+    fn default() -> Self {
+        Wall {
+            began: Runtime::now(),
+            set_by: Arc::default(),
+        }
+    }
+}
+
+impl Wall {
+    fn expiry(&self) -> Expiry {
+        let wall = self.clone();
+        Expiry::new(move || {
+            let milliseconds = u64::try_from(wall.began.elapsed().as_millis()).unwrap() + BEGIN * 1000;
+            let set_by = *wall.set_by.lock().unwrap();
+            SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds.strict_add_signed(set_by))
+        })
+    }
+
+    /// Sets it by so many seconds.
+    fn set(&self, seconds: i64) {
+        *self.set_by.lock().unwrap() += seconds * 1000;
+    }
 }
 
 fn keep() -> Result<Keep, Refused> {
@@ -278,6 +337,18 @@ fn loaded(rules: &str) -> InForce {
     }
 }
 
+fn room(name: &str) -> RoomName {
+    RoomName::new(name).unwrap()
+}
+
+/// Follows: how many rooms it left, and those that it may enter.
+fn followed(house: &House) -> (usize, Vec<RoomName>) {
+    match house.session.follow() {
+        Follow::Rooms { left, enter, .. } => (left, enter),
+        Follow::Reconnect => panic!("it is the same user"),
+    }
+}
+
 #[tokio::test]
 async fn a_room_that_another_policy_refuses_while_it_is_opened_is_not_entered() {
     for (rules, expect) in [
@@ -294,16 +365,8 @@ async fn a_room_that_another_policy_refuses_while_it_is_opened_is_not_entered() 
         let house = House::open();
         house.send("subscribe:contact", "1");
         let (_, confirm) = house.bell.asked().await;
-        let before = house.session.common.rules.set(loaded(rules));
-        let followed = house.session.follow(&before);
-        assert_eq!(
-            followed,
-            Follow::Rooms {
-                left: 0,
-                enter: vec![]
-            },
-            "it is in no room yet"
-        );
+        house.session.common.rules.set(loaded(rules));
+        assert_eq!(followed(&house), (0, vec![]), "it is in no room yet");
         confirm.send(keep()).ok().unwrap();
         house.until(|h| !h.is_waiting()).await;
         assert_eq!(house.rooms(), expect, "{rules}");
@@ -316,19 +379,28 @@ async fn following_a_policy_twice_changes_nothing_more() {
     house.send("subscribe:contact", "1");
     house.bell.asked().await.1.send(keep()).ok().unwrap();
     house.until(|h| !h.is_waiting()).await;
-    let before = house
+    house
         .session
         .common
         .rules
         .set(loaded("[[join]]\nroom = \"new\"\n"));
-    let new = adapter_redis::RoomName::new("new").unwrap();
-    let enter = vec![new.clone()];
-    assert_eq!(house.session.follow(&before), Follow::Rooms { left: 1, enter });
-    assert!(house.session.join(&new, Box::new(())));
-    let nothing = Follow::Rooms {
-        left: 0,
-        enter: vec![],
+    let (left, generation) = match house.session.follow() {
+        Follow::Rooms {
+            left,
+            enter,
+            generation,
+        } => {
+            assert_eq!(enter, [room("new")]);
+            (left, generation)
+        }
+        Follow::Reconnect => panic!("it is the same user"),
     };
-    assert_eq!(house.session.follow(&before), nothing);
+    assert_eq!(left, 1);
+    assert!(
+        house
+            .session
+            .enter_given(generation, room("new"), keep().unwrap())
+    );
+    assert_eq!(followed(&house), (0, vec![]));
     assert_eq!(house.rooms(), ["new"]);
 }

@@ -46,6 +46,18 @@ fn every_mistake_in_a_file_is_named() {
             "`event`: ",
         ),
         (
+            "&[[subscribe]]\nevent = \"s\"\nleave = \"auth:refresh\"\nroom = \"r\"\nallow = \"true\"",
+            "event \"auth:refresh\" belongs to the gateway itself",
+        ),
+        (
+            "&[[reply]]\nevent = \"auth:expiring\"\nack = \"data\"",
+            "event \"auth:expiring\" belongs to the gateway itself",
+        ),
+        (
+            "&[[relay]]\nevent = \"a\"\nroom = \"r\"\nemit = \"auth:expiring\"",
+            "relay[1]: `emit`: \"auth:expiring\" belongs to the gateway itself",
+        ),
+        (
             "&[[subscribe]]\nevent = \"s\"\nroom = \"r:{item}\"\nallow = \"now > 1\"",
             "\"now\" is not known here",
         ),

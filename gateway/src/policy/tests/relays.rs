@@ -161,11 +161,13 @@ fn the_name_of_an_event_that_goes_out_may_be_made() {
         assert_eq!(names, expect, "{data}");
         assert!(reply.needs_values());
     }
-    let reserved = json!({"kind": "connect"});
     let Some(Rule::Reply(reply)) = policy.rule("b") else {
         panic!()
     };
-    assert_eq!(reply.emit(&asking(&Value::Null, &nobody, &reserved)), Some(None));
+    for reserved in ["connect", "auth:expiring"] {
+        let data = json!({"kind": reserved});
+        assert_eq!(reply.emit(&asking(&Value::Null, &nobody, &data)), Some(None));
+    }
     let broken = "[identity]\nuser = \"claims.sub\"\n[[reply]]\nevent = \"b\"\nemit = \"{query.x}\"\n";
     assert!(
         Policy::parse(broken).unwrap_err()[0]
