@@ -98,6 +98,14 @@ impl Revocations {
         }
     }
 
+    /// For a session that can be found and goes by another token now: sends it away, in a moment, if that one was revoked
+    /// after [`Revocations::check`].
+    pub(crate) fn check_again(&self, user: &str, token: &Credential, now: SystemTime) {
+        if self.is_revoked(user, token, now) {
+            self.suspect();
+        }
+    }
+
     /// Waits, in the first moments of a node, until it knows what the others do; see [`Keeper`].
     pub(crate) async fn known(&self) {
         let mut known = self.0.known.subscribe();
@@ -193,7 +201,7 @@ impl Revocations {
     }
 
     /// There may be sockets whose token is revoked: the [`Keeper`] looks for them.
-    pub(crate) fn suspect(&self) {
+    fn suspect(&self) {
         self.0.suspicion.notify_one();
     }
 

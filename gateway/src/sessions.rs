@@ -162,7 +162,6 @@ impl Sessions {
             self.common.roster.remove(handshake.socket, &session);
             return Err(revoked);
         }
-        session.begin(self.common.verifier.load().leeway());
         tracing::info!(
             socket.id = %handshake.socket,
             user = session.user(),
@@ -170,14 +169,14 @@ impl Sessions {
             room.count = rooms.len(),
             "connected"
         );
+        session.begin(self.common.verifier.load().leeway());
         Ok(Admitted {
             member: session,
             rooms,
         })
     }
 
-    /// Refuses a user's token that was revoked: of who connects, and of who brings another one.
-    pub(crate) fn refuse_revoked(&self, user: &str, token: &Credential) -> Result<(), Refusal> {
+    fn refuse_revoked(&self, user: &str, token: &Credential) -> Result<(), Refusal> {
         self.common.revocations.check(user, token, SystemTime::now())
     }
 

@@ -12,18 +12,22 @@ use std::{
 
 use adapter_redis::{BusError, BusState, Item, MAX_ITEMS, Tokens};
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
-    Ending, Revoker, SHARED,
+    Ending, Revocations, Revoker, SHARED,
     config::unix_ms,
     counts::Look,
     revoking::{item, text},
     set::Merged,
 };
 
-/// How long clients wait at the start of a node, at most, for what the shared set says.
+/// How long clients wait at the start of a node, at most, for a link to the shared set, and until it was read.
 const HOLD: Duration = Duration::from_secs(2);
+const HOLD_READING: Duration = Duration::from_secs(8);
+
+/// While much is read, how often sockets are looked for whose token is revoked.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(30);
@@ -63,7 +67,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// From now on clients that connect wait: until the shared set was read, but for two seconds of [`Keeper::run`] at
-    /// most. Without Redis a node serves.
+    /// most, and eight where it is being read by then. Without Redis a node serves.
     pub(crate) fn new(ending: Ending, revoker: Revoker) -> Keeper {
         revoker.revocations.0.known.send_replace(false);
         Keeper {
@@ -78,6 +82,9 @@ impl Keeper {
     pub(crate) async fn run(self) -> String {
         let let_in = async {
             sleep(HOLD).await;
+            if self.revoker.cluster().bus_state() == BusState::Connected {
+                sleep(HOLD_READING - HOLD).await;
+            }
             self.let_in();
             std::future::pending::<()>().await;
         };
@@ -147,6 +154,9 @@ impl Keeper {
                 }
                 Err(error) => {
                     revocations.0.counts.looked(Look::Failed);
+                    if matches!(error, BusError::Refused(_)) {
+                        self.let_in(); // waiting brings nothing
+                    }
                     if said.as_ref() != Some(&error) {
                         tracing::error!(%error, "the revocations in Redis cannot be read and written: \
                                                  this node knows those that it was told");
@@ -232,17 +242,18 @@ impl Keeper {
             .saturating_mul(2)
             .saturating_add(MAX_ITEMS);
         let (mut users, mut from, mut count, mut full, mut unreadable) = (Vec::new(), None, 0, 0_u64, 0);
+        let mut news = News::new(revocations);
         loop {
             let part = sets.read(SHARED, from).await?;
             count += part.items.len();
-            let (now_ms, mut is_news) = (unix_ms(SystemTime::now()), false);
+            let now_ms = unix_ms(SystemTime::now());
             for Item { text, until_ms } in part.items.into_iter().filter(|item| item.until_ms > now_ms) {
                 let Ok(tokens) = serde_json::from_slice::<Tokens>(&text) else {
                     unreadable += 1;
                     continue;
                 };
                 match revocations.learn(&tokens, until_ms, look) {
-                    Merged::News => is_news = true,
+                    Merged::News => news.is_there = true,
                     Merged::Full => full += 1,
                     Merged::Known => {}
                 }
@@ -250,8 +261,8 @@ impl Keeper {
                     users.push(tokens);
                 }
             }
-            if is_news {
-                revocations.suspect();
+            if news.since.elapsed() >= SWEEP_EVERY {
+                news = News::new(revocations);
             }
             from = part.next;
             if from.is_none() || count > most {
@@ -268,6 +279,31 @@ impl Keeper {
             );
         }
         Ok(users)
+    }
+}
+
+/// Something was read that was not known here. However reading ends, who should not be here is looked for.
+struct News<'a> {
+    revocations: &'a Revocations,
+    since: Instant,
+    is_there: bool,
+}
+
+impl News<'_> {
+    fn new(revocations: &Revocations) -> News<'_> {
+        News {
+            revocations,
+            since: Instant::now(),
+            is_there: false,
+        }
+    }
+}
+
+impl Drop for News<'_> {
+    fn drop(&mut self) {
+        if self.is_there {
+            self.revocations.suspect();
+        }
     }
 }
 

@@ -70,8 +70,6 @@ impl Session {
             if grants.identity != *self.identity {
                 return Err(Refusal::IdentityChanged);
             }
-            let (revocations, token) = (&self.common.revocations, claims.credential());
-            revocations.check(&self.identity.user, &token, self.common.expiry.wall())?;
             let (generation, missing) = self.state().given.missing(&grants.rooms);
             let opened = missing
                 .into_iter()
@@ -83,17 +81,10 @@ impl Session {
                 granted: grants.rooms,
             };
             // That may have taken a while.
+            let (revocations, now) = (&self.common.revocations, self.common.expiry.wall());
+            revocations.check(self.user(), &claims.credential(), now)?;
             match self.take_over(&claims, decided, verifier.leeway()) {
-                Some(true) => {
-                    // Who revoked it meanwhile has found the one before.
-                    if revocations
-                        .check(&self.identity.user, &token, self.common.expiry.wall())
-                        .is_err()
-                    {
-                        revocations.suspect();
-                    }
-                    return Ok(Some(claims.expires_at()));
-                }
+                Some(true) => return Ok(Some(claims.expires_at())),
                 Some(false) => {}
                 None => return Ok(None),
             }
@@ -112,6 +103,9 @@ impl Session {
         }
         self.move_rooms(&mut state, claims.values(), decided);
         self.set_standing(claims);
+        // Who revoked this token while it was looked at has seen the one before.
+        let (revocations, now) = (&self.common.revocations, self.common.expiry.wall());
+        revocations.check_again(self.user(), &self.credential(), now);
         self.last_until(&mut state, &claims.credential(), leeway);
         Some(true)
     }

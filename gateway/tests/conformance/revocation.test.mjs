@@ -95,6 +95,19 @@ describe("revocation", () => {
     await client.connected();
   });
 
+  test("in place of its token a client shows one that was revoked: refused, and it goes by the last that was not", async () => {
+    const [sub, jti] = [fresh("user"), fresh("token")];
+    const next = token({ sub, jti: `${jti}-next` });
+    const client = await on.connect(nodes[0], { token: token({ sub, jti }) });
+    await revoke(nodes[1], { jti: `${jti}-bad` });
+    const refused = await client.ask("auth:refresh", { token: token({ sub, jti: `${jti}-bad` }) });
+    assert.deepEqual(refused, { ok: false, code: "token_revoked", message: REFUSED });
+    assert.equal((await client.ask("auth:refresh", { token: next })).ok, true);
+    assert.deepEqual(await revoke(nodes[1], { jti }), ALL(0, 0));
+    assert.deepEqual(await revoke(nodes[1], { jti: `${jti}-next` }), ALL(1, 1));
+    await assertSentAway(client);
+  });
+
   test("a node that restarts refuses from the first client on", async () => {
     const jti = fresh("token");
     const revoked = token({ jti });

@@ -1,9 +1,10 @@
 //! Another token on the same connection.
 
+use adapter_redis::Tokens;
 use serde_json::Map;
 
 use super::*;
-use crate::auth::Claims;
+use crate::{auth::Claims, revocation::Ending};
 
 const POLICY: &str = r#"
 [identity]
@@ -396,5 +397,37 @@ mod any_order {
             let (rooms, granted) = runtime.block_on(run(steps));
             prop_assert_eq!(rooms, granted);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_revoked_before_or_meanwhile_is_refused() {
+    let mut next = ann(&["b"], &[]);
+    next["jti"] = json!("next");
+    for before in [true, false] {
+        let house = House::admitted(None, &ann(&["a"], &[]));
+        let common = &house.session.common;
+        let ending = Ending {
+            revocations: common.revocations.clone(),
+            roster: common.roster.clone(),
+            population: common.population.clone(),
+            sockets: common.sockets.clone(),
+        };
+        let tokens = Tokens::Jti {
+            jti: "next".to_owned(),
+        };
+        let revoke = || ending.revoke(&tokens, u64::MAX >> 12);
+        if before {
+            revoke().await;
+        }
+        house.shows_token(&next);
+        let (_, confirm) = house.bell.asked().await;
+        if !before {
+            revoke().await;
+        }
+        confirm.send(keep()).ok().unwrap();
+        house.until_refreshed("token_revoked").await;
+        assert_eq!(house.rooms(), ["team:a"]);
+        assert_eq!(house.session.credential().expires_at, BEGIN + 600);
     }
 }
