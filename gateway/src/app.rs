@@ -33,6 +33,7 @@ use crate::{
     engine::{self, Connections, Listener, Peer, Sockets, WRITE_DEADLINE},
     expiry::Expiry,
     forwarding::{self, Forwarder, Forwarding},
+    hooks::Hooks,
     http,
     ingest::Ingesting,
     joining::{self, Joins},
@@ -165,6 +166,7 @@ impl App {
             config.limits.max_event_bytes,
             metrics.webhook.clone(),
         )?;
+        let hooks = Hooks::new(&id, &webhook, config.hooks);
         let (forwarding, forwarder, replies) =
             forwarding::channel(&id, bus.clone(), &sockets, &webhook, &metrics, &config.forward);
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
@@ -203,6 +205,7 @@ impl App {
             joining,
             relaying: Box::new(cluster.clone()),
             forwarding: forwarding.clone(),
+            hooks: hooks.clone(),
             metrics: metrics.clone(),
             limits: current.clone(),
             roster,
@@ -223,6 +226,7 @@ impl App {
             limits: current.clone(),
             api_keys: config.admin.api_keys.clone(),
             webhook,
+            hooks,
             log: LogLevel::default(),
         };
         let engine = engine::routes(&config.engine, sessions.clone(), &sockets);

@@ -17,7 +17,7 @@ pub use live::Part;
 pub use node::NodeConfig;
 
 use crate::{
-    admin, api, auth, engine, forwarding, http, limits,
+    admin, api, auth, engine, forwarding, hooks, http, limits,
     policy::{BUILTIN, Destination, Policy, WHATSAPP_CRM},
     reload, revocation,
     rules::InForce,
@@ -48,6 +48,8 @@ pub struct Config {
     pub tls: tls::Config,
     /// Events of clients for the backend.
     pub forward: forwarding::Config,
+    /// What the backend is asked about clients.
+    pub hooks: hooks::Config,
     /// Requests to the backend, where there is one for them.
     pub webhook: Option<webhook::Config>,
     /// Logs.
@@ -74,6 +76,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         api::KEYS,
         webhook::KEYS,
         forwarding::KEYS,
+        hooks::KEYS,
         telemetry::KEYS,
         reload::KEYS,
     ]
@@ -111,6 +114,7 @@ impl Config {
         let admin = admin::Config::read(&mut reader);
         let tls = tls::Config::read(&mut reader);
         let webhook = webhook::Config::read(&mut reader);
+        let hooks = hooks::Config::read(&mut reader);
         let forward = forwarding::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
         let reload = reload::Config::read(&mut reader);
@@ -131,6 +135,7 @@ impl Config {
                 admin,
                 tls,
                 forward,
+                hooks,
                 webhook,
                 telemetry,
                 reload,

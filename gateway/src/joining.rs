@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     engine::{AckId, Keep},
+    hooks::No,
     rules::InForce,
     session::Session,
 };
@@ -37,6 +38,18 @@ pub(crate) enum Entry {
 
 /// A room that is being opened. Dropping it gives it up.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Keep, Refused>> + Send>>;
+
+/// A room that is being opened, after the backend was asked for it where it has to be.
+pub(crate) type Granting = Pin<Box<dyn Future<Output = Result<Keep, NotEntered>> + Send>>;
+
+/// Why a room is not entered.
+#[derive(Debug)]
+pub(crate) enum NotEntered {
+    /// The bus refuses it.
+    Refused(Refused),
+    /// The backend does not give it.
+    No(No),
+}
 
 impl Doors for Interests {
     fn enter(&self, room: &RoomName) -> Entry {
@@ -67,7 +80,9 @@ pub(crate) struct Subscribing {
     pub(crate) argument: Box<str>,
     pub(crate) ack: Option<AckId>,
     pub(crate) room: RoomName,
-    pub(crate) opening: Opening,
+    pub(crate) opening: Granting,
+    /// The backend is asked, whose word stays whatever becomes of the policy.
+    pub(crate) is_given: bool,
     /// What allowed it.
     pub(crate) decided_by: Arc<InForce>,
 }

@@ -19,6 +19,7 @@
 //! | `population` | who is connected: users to sockets and back |
 //! | `relaying` | from a client to other clients |
 //! | `forwarding` | events of clients for the backend, and its answers |
+//! | `hooks` | what the backend is asked about clients |
 //! | `joining` | clients that wait for a room to be opened |
 //! | `ingest` | messages of backends' own channels |
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
@@ -45,6 +46,7 @@ pub mod drain;
 pub mod engine;
 mod expiry;
 pub mod forwarding;
+pub mod hooks;
 pub mod http;
 pub mod http_client;
 mod ingest;

@@ -195,7 +195,9 @@ impl Policy {
     /// The first rule that needs this way to the backend, by its place.
     pub fn needs(&self, to: Destination) -> Option<&str> {
         let mut forwards = self.forwards.iter();
-        forwards.find(|rule| rule.to() == to).map(|rule| &*rule.place)
+        let forward = forwards.find(|rule| rule.to() == to).map(|rule| &*rule.place);
+        let mut asking = self.subscriptions.iter().filter(|_| to == Destination::Webhook);
+        forward.or_else(|| asking.find(|rule| rule.asks()).map(|rule| &*rule.place))
     }
 
     /// The Redis channels of backends that it takes messages from, without repetition.

@@ -36,6 +36,10 @@ pub enum Refusal {
     KeysUnavailable,
     /// The token was revoked.
     TokenRevoked,
+    /// The backend does not want the client here.
+    HookRefused,
+    /// The backend has to be asked, and did not answer.
+    HookUnavailable,
     /// The policy says no.
     NotAllowed,
     /// The argument is missing, or cannot be part of a room's name.
@@ -70,7 +74,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 29] = [
+    pub const ALL: [Refusal; 31] = [
         Refusal::TokenMissing,
         Refusal::TokenMalformed,
         Refusal::TokenAlgorithm,
@@ -85,6 +89,8 @@ impl Refusal {
         Refusal::TokenKey,
         Refusal::KeysUnavailable,
         Refusal::TokenRevoked,
+        Refusal::HookRefused,
+        Refusal::HookUnavailable,
         Refusal::NotAllowed,
         Refusal::BadArgument,
         Refusal::UnknownEvent,
@@ -159,6 +165,13 @@ impl Refusal {
                 true,
             ),
             Refusal::TokenRevoked => (1014, "token_revoked", "the token has been revoked", false),
+            Refusal::HookRefused => (1015, "hook_refused", "the backend refused the connection", false),
+            Refusal::HookUnavailable => (
+                1016,
+                "hook_unavailable",
+                "the backend cannot be asked now, try again later",
+                true,
+            ),
             // 2xxx: a request is refused in its ack, or by an event when no ack was asked for.
             Refusal::NotAllowed => (2001, "not_allowed", "not allowed", false),
             Refusal::BadArgument => (2002, "bad_argument", "the argument cannot name a room", false),

@@ -33,6 +33,7 @@ use crate::{
     engine::{AckId, CloseReason, Event, Malformed, Member, SocketId, Sockets},
     expiry::Expiry,
     forwarding::Forwarding,
+    hooks::Hooks,
     joining::{Doors, Joining, Step},
     limits::CurrentLimits,
     metrics::{Dropped, Metrics},
@@ -68,6 +69,7 @@ pub(crate) struct Common {
     pub(crate) joining: Joining,
     pub(crate) relaying: Box<dyn Relaying>,
     pub(crate) forwarding: Forwarding,
+    pub(crate) hooks: Hooks,
     pub(crate) metrics: Metrics,
     pub(crate) limits: CurrentLimits,
     pub(crate) roster: Arc<Roster>,
@@ -106,6 +108,7 @@ impl Session {
         common: Arc<Common>,
         admission: Admission,
         given: Vec<RoomName>,
+        by_backend: Vec<RoomName>,
     ) -> Session {
         let query = query
             .as_object()
@@ -125,7 +128,10 @@ impl Session {
                 lifetime: None,
                 ending: None,
             }),
-            ongoing: Mutex::default(),
+            ongoing: Mutex::new(Ongoing {
+                subscribed: Subscribed::with(by_backend),
+                ..Ongoing::default()
+            }),
         }
     }
 

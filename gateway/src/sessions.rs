@@ -13,6 +13,7 @@ pub use crate::population::Population;
 use crate::{
     auth::{self, Claims, Credential, Places},
     engine::{Admitted, Application, Handshake, SocketId},
+    hooks::Who,
     limits::{Limit, Overflow, Seat, UserChecks},
     policy::Identity,
     population::Admission,
@@ -131,19 +132,28 @@ impl Sessions {
         let now = SystemTime::now();
         let claims = self.claims(handshake, now).await?;
         let query = client_query(handshake.request.uri.query().unwrap_or_default());
-        let credential = claims.credential();
+        let (credential, claims_text) = (claims.credential(), claims.values().to_string());
         self.common.revocations.known().await;
-        let (grants, rooms) = loop {
+        let (grants, given, rooms) = loop {
             let decided_by = self.common.rules.now().loaded().clone();
             let grants = self.common.rules.admit(&claims, &query, now)?;
             self.refuse_revoked(&grants.identity.user, &credential)?;
+            let who = Who {
+                identity: &grants.identity,
+                socket: handshake.socket,
+                claims: &claims_text,
+            };
+            let address = peer(handshake);
+            let hooks = &self.common.hooks;
+            let given = hooks.connect(&who, &query, address.as_deref()).await?;
+            let more = given.iter().filter(|room| !grants.rooms.contains(room));
             // Nothing that is published after `connect` may be missed, so the rooms are open before the client is in.
             let open = async |room| Ok((Arc::from(room), self.common.open(room).await?));
-            let entered = grants.rooms.iter().map(open);
+            let entered = grants.rooms.iter().chain(more).map(open);
             let rooms = try_join_all(entered).await?;
             // That may have taken a while, in which another policy came into force.
             if self.common.rules.is_in_force(&decided_by) {
-                break (grants, rooms);
+                break (grants, given, rooms);
             }
         };
         let admission = self.count(handshake.socket, grants.identity).await?;
@@ -154,6 +164,7 @@ impl Sessions {
             self.common.clone(),
             admission,
             grants.rooms,
+            given,
         );
         let session = Arc::new(session);
         self.common.roster.add(handshake.socket, &session);

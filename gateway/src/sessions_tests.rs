@@ -44,6 +44,7 @@ fn sessions(bell: &Bell) -> Sessions {
         joining: joining::channel().0,
         relaying: Box::new(crate::relaying::Nobody),
         forwarding: crate::forwarding::Forwarding::nowhere(&metrics),
+        hooks: crate::hooks::Hooks::none(&metrics),
         population: Arc::default(),
         metrics: metrics.clone(),
         limits: limits.clone(),

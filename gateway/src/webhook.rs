@@ -10,6 +10,7 @@ mod metrics;
 mod retry;
 mod signature;
 mod target;
+mod words;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::words::Words;
 pub use self::{
     config::{Config, KEYS, LIVE, URL},
     metrics::{Counters, Kind},

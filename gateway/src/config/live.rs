@@ -1,7 +1,7 @@
 //! Which keys a running node takes over, and which of its parts they concern. All others need a restart.
 
 use super::node;
-use crate::{api, auth, limits, reload, revocation, settings::Key, telemetry, tls, webhook};
+use crate::{api, auth, hooks, limits, reload, revocation, settings::Key, telemetry, tls, webhook};
 
 /// What can become another one while clients are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub enum Part {
     Certificates,
     /// Where the backend is told and asked.
     Webhook,
+    /// What the backend is asked about clients.
+    Hooks,
     /// How much is logged.
     LogLevel,
     /// When to read the configuration again.
@@ -36,6 +38,7 @@ const LIVE: &[(Part, &[&str])] = &[
     (Part::Limits, limits::LIVE),
     (Part::Certificates, tls::LIVE),
     (Part::Webhook, webhook::LIVE),
+    (Part::Hooks, hooks::LIVE),
     (Part::LogLevel, telemetry::LIVE),
     (Part::Reload, reload::LIVE),
 ];
@@ -70,6 +73,7 @@ mod tests {
             ("api.", Part::ApiKeys),
             ("reload.", Part::Reload),
             ("webhook.", Part::Webhook),
+            ("hooks.", Part::Hooks),
         ] {
             for key in keys().filter(|k| k.path.starts_with(prefix) && k.kind != Kind::Planned) {
                 assert_eq!(Part::of(key.path), Some(part), "{}", key.path);

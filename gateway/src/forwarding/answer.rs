@@ -7,20 +7,8 @@ use super::asker::Outcome;
 use crate::{
     engine::Packet,
     refusal::Refusal,
-    webhook::{Answer, CallError},
+    webhook::{Answer, CallError, Words},
 };
-
-/// The longest code of a backend's refusal, in bytes.
-const MAX_CODE: usize = 64;
-/// The longest message of one; the rest is cut off.
-const MAX_MESSAGE: usize = 512;
-
-/// The backend's own words for a refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Words {
-    pub(crate) code: String,
-    pub(crate) message: String,
-}
 
 /// What the client is told.
 pub(super) fn read(answered: Result<Answer, CallError>) -> Outcome {
@@ -42,45 +30,28 @@ pub(super) fn read(answered: Result<Answer, CallError>) -> Outcome {
             Err(_) => Outcome::Failed(Refusal::BackendFailed),
         },
         (..300, Err(_)) => Outcome::Failed(Refusal::BackendFailed),
-        (_, text) => match text
-            .ok()
-            .and_then(|text| serde_json::from_str(text).ok())
-            .as_ref()
-            .and_then(words)
-        {
-            Some(Words { code, message }) => Outcome::Denied { code, message },
-            None => Outcome::Failed(Refusal::BackendRefused),
-        },
+        (_, text) => {
+            let value: Option<Value> = text.ok().and_then(|text| serde_json::from_str(text).ok());
+            let words = value.as_ref().map(Words::of).filter(|words| !words.is_empty());
+            let otherwise = Refusal::BackendRefused;
+            match words {
+                Some(Words { code, message }) => Outcome::Denied {
+                    code: code.unwrap_or_else(|| otherwise.code().to_owned()),
+                    message: message.unwrap_or_else(|| otherwise.message().to_owned()),
+                },
+                None => Outcome::Failed(otherwise),
+            }
+        }
     }
 }
 
 /// What the client is told when there is no answer.
-pub(crate) fn why(error: &CallError) -> Refusal {
+fn why(error: &CallError) -> Refusal {
     match error {
         error if error.is_unsent() => Refusal::BackendUnavailable,
         CallError::Timeout => Refusal::BackendTimeout,
         _ => Refusal::BackendFailed,
     }
-}
-
-/// `code` and `message` of an object that says no; one of them is enough.
-pub(crate) fn words(value: &Value) -> Option<Words> {
-    let text = |name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
-    let code = text("code").filter(|code| code.len() <= MAX_CODE);
-    let message = text("message").and_then(|m| m.get(..m.floor_char_boundary(MAX_MESSAGE)));
-    if code.is_none() && message.is_none() {
-        return None;
-    }
-    let otherwise = Refusal::BackendRefused;
-    Some(Words {
-        code: code.unwrap_or(otherwise.code()).to_owned(),
-        message: message.unwrap_or(otherwise.message()).to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -151,6 +151,13 @@ impl Policy {
         {
             explanation.message = words::why_not(last);
         }
+        if explanation.code == Some(Refusal::NotAllowed.code())
+            && let Some((event, _)) = asked.event
+            && matches!(self.rule(event), Some(Rule::Subscribe(rule)) if rule.asks())
+        {
+            explanation.message =
+                "the policy does not say yes, so the backend is asked, and decides".to_owned();
+        }
         explanation.about(asked.event.map(|(event, _)| event))
     }
 

@@ -5,6 +5,7 @@ use adapter_redis::{EventName, RoomName};
 use super::{
     condition::Expression,
     file::Fields,
+    forward::Destination,
     scope::{Asking, Root, Scope},
     template::Template,
     trail::Trail,
@@ -18,7 +19,8 @@ pub struct Subscription {
     pub(super) event: EventName,
     pub(super) leave: Option<EventName>,
     pub(super) room: Template,
-    allow: Expression,
+    allow: Option<Expression>,
+    asks: bool,
 }
 
 impl Subscription {
@@ -27,16 +29,20 @@ impl Subscription {
         let leave = fields.optional_event("leave");
         let room = fields.template("room", Root::SUBSCRIBE);
         let allow = fields.expression("allow", Root::SUBSCRIBE);
-        if !fields.has("allow") {
+        let ask = fields
+            .has("ask")
+            .then(|| fields.choice("ask", &[(Destination::Webhook.as_str(), ())]));
+        if !fields.has("allow") && ask.is_none() {
             fields.missing("allow"); // deny by default: who may is never left open
         }
-        fields.finish(&["event", "leave", "room", "allow"]);
+        fields.finish(&["event", "leave", "room", "allow", "ask"]);
         Some(Subscription {
             place: fields.place().to_owned(),
             event: event?,
             leave,
             room: room?,
-            allow: allow?,
+            allow,
+            asks: ask.is_some(),
         })
     }
 
@@ -49,11 +55,15 @@ impl Subscription {
         let scope = asking.scope();
         // The argument is looked at first: a hostile one must not reach the condition.
         let room = self.name(&scope, trail)?;
-        if self.allow.holds("allow", &scope, trail) {
-            Ok(room)
-        } else {
-            Err(Refusal::NotAllowed)
+        match &self.allow {
+            Some(allow) if allow.holds("allow", &scope, trail) => Ok(room),
+            _ => Err(Refusal::NotAllowed),
         }
+    }
+
+    /// Whether the backend is asked where the policy does not say yes.
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// The room that the argument stands for; leaving needs no permission.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     api::ApiKeys,
     config::{Config, Part},
+    hooks::Hooks,
     limits::{CurrentLimits, Limits},
     sessions::{Followed, Sessions},
     telemetry::LogLevel,
@@ -29,6 +30,8 @@ pub struct Live {
     pub certificates: Listeners,
     /// Where the backend is told and asked.
     pub webhook: Webhook,
+    /// What the backend is asked about clients.
+    pub hooks: Hooks,
     /// How much is logged.
     pub log: LogLevel,
 }
@@ -58,6 +61,9 @@ impl Live {
             && let Err(error) = self.webhook.set(config.webhook)
         {
             tracing::error!(%error, "the webhook stays as it was");
+        }
+        if changes(Part::Hooks) {
+            self.hooks.set(config.hooks);
         }
         if changes(Part::Tokens) {
             config.auth.keys.warn_if_weak();

@@ -40,7 +40,8 @@ pub(super) struct Decided {
 }
 
 impl Session {
-    /// Leaves what the policy in force no longer gives. What no policy gave was given by a backend, and stays.
+    /// Leaves what the policy in force no longer gives. What no policy gave was given by a backend, and
+    /// stays.
     pub(crate) fn follow(&self) -> Follow {
         let mut state = self.state();
         let (rules, now) = (self.common.rules.now(), self.common.expiry.wall());
@@ -86,10 +87,12 @@ impl Session {
 
     /// Leaves what it was given and what it asked for, as far as neither is so any more. Answers how many rooms.
     fn leave_lost(&self, given: &Given, claims: &Value, granted: &[RoomName]) -> usize {
-        let wishes = self.ongoing().subscribed.all();
+        let (wishes, by_backend) = self.ongoing().subscribed.all();
         let stays = |wish: &Wish| self.may_stay(claims, &wish.event, &wish.argument, &wish.room);
         let (kept, lost): (Vec<_>, Vec<_>) = wishes.into_iter().partition(stays);
-        let is_allowed = |room: &RoomName| granted.contains(room) || kept.iter().any(|w| w.room == *room);
+        let is_allowed = |room: &RoomName| {
+            granted.contains(room) || by_backend.contains(room) || kept.iter().any(|w| w.room == *room)
+        };
         let mut lost: Vec<RoomName> = lost.into_iter().map(|wish| wish.room).collect();
         lost.extend(given.rooms.iter().cloned());
         lost.retain(|room| !is_allowed(room));

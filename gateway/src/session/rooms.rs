@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use adapter_redis::{Refused, RoomName};
+use adapter_redis::RoomName;
 use serde_json::{Value, json};
 
 use super::Session;
 use crate::{
     engine::{AckId, Event, Keep},
-    joining::{Entry, Step, Subscribing},
+    hooks::{No, Who},
+    joining::{Entry, Granting, NotEntered, Step, Subscribing},
     limits::Limit,
     policy::{Rule, Subscription, Trail},
     refusal::Refusal,
@@ -18,7 +19,11 @@ use crate::{
 /// The rooms that a client asked for and got, with what it asked: whether it may stay is asked again when the policy
 /// is another one, or the token.
 #[derive(Debug, Default)]
-pub(super) struct Subscribed(Vec<Wish>);
+pub(super) struct Subscribed {
+    wishes: Vec<Wish>,
+    /// The rooms that the backend gave it: the policy does not take them away.
+    by_backend: Vec<RoomName>,
+}
 
 /// What a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +44,11 @@ impl Session {
     ) -> Option<Step> {
         let (argument, claims) = (event.first(), self.claims());
         let asking = self.asking(&claims, &argument);
-        let room = match rules.enter(event.name(), rule, &asking) {
+        let (decided, is_given) = match rules.enter(event.name(), rule, &asking) {
+            Err(Refusal::NotAllowed) if rule.asks() => (rule.leave(&asking, &mut Trail::counting()), true),
+            decided => (decided, false),
+        };
+        let room = match decided {
             Ok(room) if self.is_in_enough(&room) => {
                 self.tell(event.name(), ack, Err(Refusal::TooManyRooms));
                 return None;
@@ -50,32 +59,58 @@ impl Session {
                 return None;
             }
         };
-        let opened = self.common.doors.enter(&room);
-        let step = |opening| Subscribing {
+        let step = |opening, room| Subscribing {
             event: event.name().to_owned(),
             argument: event.first_text().unwrap_or("null").into(),
             ack,
             room,
             opening,
+            is_given,
             decided_by: rules.loaded().clone(),
         };
-        match opened {
+        if is_given {
+            let granting = self.ask_for(event.name(), &room, &argument);
+            return Some(Step::Subscribe(step(granting, room)));
+        }
+        match self.common.doors.enter(&room) {
             Entry::Now(keep) => {
-                let step = step(Box::pin(std::future::pending()));
+                let step = step(Box::pin(std::future::pending()), room);
                 self.entered(&step, Ok(keep));
                 None
             }
-            Entry::Later(opening) => Some(Step::Subscribe(step(opening))),
+            Entry::Later(opening) => {
+                let opening = Box::pin(async move { opening.await.map_err(NotEntered::Refused) });
+                Some(Step::Subscribe(step(opening, room)))
+            }
         }
     }
 
+    /// Asks the backend for the room, and then the bus.
+    fn ask_for(&self, event: &str, room: &RoomName, argument: &Value) -> Granting {
+        let who = Who {
+            identity: &self.identity,
+            socket: self.socket,
+            claims: &self.claims_text(),
+        };
+        let question = self.common.hooks.question(&who, event, room, argument);
+        let (common, room) = (self.common.clone(), room.clone());
+        Box::pin(async move {
+            common.hooks.may_enter(question).await.map_err(NotEntered::No)?;
+            match common.doors.enter(&room) {
+                Entry::Now(keep) => Ok(keep),
+                Entry::Later(opening) => opening.await.map_err(NotEntered::Refused),
+            }
+        })
+    }
+
     /// The room of a step is open, or refused.
-    pub(crate) fn entered(&self, step: &Subscribing, opened: Result<Keep, Refused>) {
+    pub(crate) fn entered(&self, step: &Subscribing, opened: Result<Keep, NotEntered>) {
         let decided = match opened {
             Ok(keep) => {
                 self.ongoing().subscribed.add(step);
                 self.join(&step.room, keep);
-                if self.common.rules.is_in_force(&step.decided_by)
+                if step.is_given
+                    || self.common.rules.is_in_force(&step.decided_by)
                     || self.may_stay(&self.claims(), &step.event, &step.argument, &step.room)
                 {
                     Ok(&step.room)
@@ -84,9 +119,16 @@ impl Session {
                     Err(Refusal::NotAllowed)
                 }
             }
-            Err(error) => {
+            Err(NotEntered::Refused(error)) => {
                 tracing::error!(socket.id = %self.socket, room = %step.room, %error, "cannot enter the room");
                 Err(Refusal::RoomUnavailable)
+            }
+            Err(NotEntered::No(No::Silence)) => Err(Refusal::BackendUnavailable),
+            Err(NotEntered::No(No::Denied(words))) => {
+                let otherwise = Refusal::NotAllowed;
+                let code = words.code.as_deref().unwrap_or(otherwise.code());
+                let message = words.message.as_deref().unwrap_or(otherwise.message());
+                return self.tell_no(&step.event, step.ack, code, message);
             }
         };
         self.tell(&step.event, step.ack, decided);
@@ -149,38 +191,54 @@ impl Session {
         match (decided, ack) {
             (Ok(room), Some(ack)) => self.ack(ack, &json!({"ok": true, "room": room.as_str()})),
             (Ok(_), None) => {}
-            (Err(refusal), ack) => {
-                tracing::debug!(socket.id = %self.socket, event, code = refusal.code(), "refused");
-                match ack {
-                    Some(ack) => self.refuse(ack, refusal),
-                    None => self.emit(
-                        "subscribe:error",
-                        &json!({"event": event, "code": refusal.code(), "message": refusal.message()}),
-                    ),
-                }
-            }
+            (Err(refusal), ack) => self.tell_no(event, ack, refusal.code(), refusal.message()),
+        }
+    }
+
+    fn tell_no(&self, event: &str, ack: Option<AckId>, code: &str, message: &str) {
+        tracing::debug!(socket.id = %self.socket, event, code, "refused");
+        match ack {
+            Some(ack) => self.ack(ack, &json!({"ok": false, "code": code, "message": message})),
+            None => self.emit(
+                "subscribe:error",
+                &json!({"event": event, "code": code, "message": message}),
+            ),
         }
     }
 }
 
 impl Subscribed {
-    /// All of them.
-    pub(super) fn all(&self) -> Vec<Wish> {
-        self.0.clone()
+    pub(super) fn with(by_backend: Vec<RoomName>) -> Subscribed {
+        Subscribed {
+            wishes: Vec::new(),
+            by_backend,
+        }
+    }
+
+    /// What it asked for and the policy gave, and what the backend gave.
+    pub(super) fn all(&self) -> (Vec<Wish>, Vec<RoomName>) {
+        (self.wishes.clone(), self.by_backend.clone())
     }
 
     fn add(&mut self, step: &Subscribing) {
+        if step.is_given {
+            if !self.by_backend.contains(&step.room) {
+                self.by_backend.push(step.room.clone());
+            }
+            return;
+        }
         let wish = Wish {
             event: step.event.as_str().into(),
             argument: step.argument.clone(),
             room: step.room.clone(),
         };
-        if !self.0.contains(&wish) {
-            self.0.push(wish);
+        if !self.wishes.contains(&wish) {
+            self.wishes.push(wish);
         }
     }
 
     fn remove(&mut self, room: &RoomName) {
-        self.0.retain(|wish| wish.room != *room);
+        self.wishes.retain(|wish| wish.room != *room);
+        self.by_backend.retain(|given| given != room);
     }
 }

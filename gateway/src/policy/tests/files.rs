@@ -77,6 +77,14 @@ fn every_mistake_in_a_file_is_named() {
             "&[[reply]]\nevent = \"p\"\nack = \"data\"\n[[subscribe]]\nevent = \"p\"\nroom = \"r\"\nallow = \"true\"",
             "event \"p\" is used twice",
         ),
+        (
+            "&[[subscribe]]\nevent = \"s\"\nroom = \"r\"",
+            "subscribe[1]: `allow` is missing",
+        ),
+        (
+            "&[[subscribe]]\nevent = \"s\"\nroom = \"r\"\nask = \"stream\"",
+            "subscribe[1]: `ask`: \"stream\" is not \"webhook\"",
+        ),
         ("&[[forward]]\nevent = \"t\"", "forward[1]: `to` is missing"),
         (
             "&[[forward]]\nevent = \"t\"\nto = \"queue\"",

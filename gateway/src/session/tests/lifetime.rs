@@ -167,7 +167,7 @@ fn another(house: &House, socket: SocketId, expires_at: u64) -> Arc<Session> {
     };
     let admission = common.population.admit(socket, identity, SystemTime::now());
     let claims = Claims::unverified(json!({"sub": "42"}), expires_at);
-    let session = Session::new(socket, &claims, &json!({}), common, admission, vec![]);
+    let session = Session::new(socket, &claims, &json!({}), common, admission, vec![], vec![]);
     let session = Arc::new(session);
     session.begin(LEEWAY);
     session
