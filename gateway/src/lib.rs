@@ -20,7 +20,8 @@
 //! | `relaying` | from a client to other clients |
 //! | `forwarding` | events of clients for the backend, and its answers |
 //! | `hooks` | what the backend is asked about clients |
-//! | `joining` | clients that wait for a room to be opened |
+//! | `joining` | clients that wait for a room to be opened, or for a token |
+//! | `expiry` | when tokens end |
 //! | `ingest` | messages of backends' own channels |
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
 //! | `tls` | the certificates of both listeners |

@@ -117,7 +117,8 @@ pub const KEYS: &[Key] = &[
         path: LEEWAY,
         kind: Kind::Duration,
         default: "5s",
-        doc: "How far clocks may differ when `exp` and `nbf` are checked.",
+        doc: "How far clocks may differ when `exp` and `nbf` are checked, and how long after `exp` a connection ends. \
+              Another value is for connections and tokens that come afterwards.",
     },
     Key {
         path: QUERY_TOKEN,

@@ -329,7 +329,7 @@ mod any_order {
         Arc::new(Policy::parse(&text).unwrap_or_else(|e| panic!("{e:?}")))
     }
 
-    async fn follow(house: &House) {
+    fn follow(house: &House) {
         loop {
             let Follow::Rooms {
                 enter, generation, ..
@@ -356,7 +356,7 @@ mod any_order {
             });
         };
         set('x');
-        follow(&house).await;
+        follow(&house);
         let mut owed = None;
         for step in steps {
             match step {
@@ -381,7 +381,7 @@ mod any_order {
             }
         }
         house.until(|h| !h.is_waiting()).await;
-        follow(&house).await;
+        follow(&house);
         let claims = Claims::unverified(house.session.claims(), 0);
         let grants = rules.admit(&claims, &json!({}), SystemTime::now()).unwrap();
         let mut granted: Vec<String> = grants.rooms.iter().map(ToString::to_string).collect();

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 export const FEED = "waba.agent-portal.events";
 
 /** What the gateway itself may send with the policy of the CRM. Everything else must come from a backend. */
-export const OWN_EVENTS = ["pong", "typing:indicator", "subscribe:error", "limit:exceeded"];
+export const OWN_EVENTS = ["pong", "typing:indicator", "subscribe:error", "limit:exceeded", "auth:expiring"];
 
 /** One tenant with one of each: what its users' tokens hold, and every room that is its own. */
 export function tenant(side) {
