@@ -192,8 +192,9 @@ impl Cluster {
         result.map(|(_, published)| published)
     }
 
-    /// Publishes what has to be kept until it is published: by the bus, or not at all. Whether it was.
-    pub(crate) async fn publish_from(&self, source: Source, envelope: Envelope) -> bool {
+    /// Publishes what has to be kept until it is published: by the bus, or not at all, and nobody counts. Whether it was;
+    /// if not, it may be all the same, and is to be published again with the same [`Envelope::id`].
+    pub async fn publish_from(&self, source: Source, envelope: Envelope) -> bool {
         let outcome = self.node.publish_by_bus(envelope).await;
         self.node.metrics.publish(source, outcome);
         matches!(outcome, Outcome::Uncounted | Outcome::Repeated)

@@ -14,6 +14,7 @@ use crate::json;
 use crate::room::{self, EventName, MAX_NAME_BYTES, NameError, RoomName};
 
 mod fields;
+mod key;
 
 use fields::Fields;
 

@@ -5,22 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::bus::redis::RedisConfig;
-use crate::bus::redis::stream::{Entry, EnvelopeStream, StreamError};
 use crate::cluster::Cluster;
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::metrics::{Outcome, Source};
 use crate::room::RoomName;
+use crate::stream::{Consume, GroupStream, Refused, StreamEntry, StreamReader, Verdict};
 
-/// The pauses after something failed: twice as long each time.
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
-
-/// How often a node looks whether it is its turn.
-const LOOK: Duration = Duration::from_secs(1);
+/// The field that holds the envelope, also of refused entries.
+const FIELD: &str = "envelope";
 
 /// Reads the stream `<prefix>:ingest`, whose entries have the field `envelope`.
 ///
@@ -30,153 +24,39 @@ const LOOK: Duration = Duration::from_secs(1);
 /// reads at a time; another takes over within seconds when it dies.
 ///
 /// Beside what [`RedisBus`](crate::RedisBus) needs, the user of Redis needs `+xgroup|create +xreadgroup +xack +xdel +xadd
-/// +pexpire`. The stream is in database 0, whatever the URL says.
+/// +pexpire +del`. The stream is in the database that the URL names.
 ///
 /// Clones are the same reader.
 #[derive(Clone)]
 pub struct Ingest {
     cluster: Cluster,
-    config: RedisConfig,
-    stopping: CancellationToken,
-    stopped: CancellationToken,
+    reader: StreamReader,
 }
 
 impl Ingest {
     /// For the stream on this Redis.
     #[must_use]
     pub fn new(cluster: Cluster, config: RedisConfig) -> Self {
-        Self {
-            cluster,
-            config,
-            stopping: CancellationToken::new(),
-            stopped: CancellationToken::new(),
-        }
+        let stream = GroupStream::of_envelopes(&config.prefix);
+        let reader = StreamReader::new(cluster.id().clone(), config, stream);
+        Self { cluster, reader }
     }
 
     /// Stops reading and lets another node do so at once. Only while [`Ingest::run`] runs; waits for at most `limit`.
     pub async fn hand_over(&self, limit: Duration) {
-        self.stopping.cancel();
-        // If it does not get there, the lease runs out by itself.
-        let _ = timeout(limit, self.stopped.cancelled()).await;
+        self.reader.hand_over(limit).await;
     }
 
     /// Reads for ever, though nothing any more after [`Ingest::hand_over`]. Dropping the future leaves what is in hand
     /// to the next reader.
     pub async fn run(&self) {
-        let mut pause = SHORTEST;
-        let mut said = None;
-        loop {
-            let read = self.read(&mut pause).await;
-            if self.stopping.is_cancelled() {
-                self.stopped.cancel();
-                return std::future::pending().await;
-            }
-            let Err(StreamError { refused, why }) = read else {
-                continue;
-            };
-            if said.as_ref() == Some(&why) {
-                tracing::debug!(why, "the stream of envelopes still cannot be read");
-            } else if refused {
-                tracing::error!(why, "Redis refuses to let the stream of envelopes be read");
-            } else {
-                tracing::info!(why, "the stream of envelopes cannot be read now");
-            }
-            said = Some(why);
-            self.rest(pause).await;
-            pause = (pause * 2).min(LONGEST);
-        }
+        self.reader.run(self).await;
+        std::future::pending().await
     }
 
-    /// Waits, but not when this node stops.
-    async fn rest(&self, pause: Duration) {
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = self.stopping.cancelled() => {}
-        }
-    }
-
-    async fn read(&self, pause: &mut Duration) -> Result<(), StreamError> {
-        let mut stream = EnvelopeStream::open(&self.config, self.cluster.id()).await?;
-        loop {
-            if self.stopping.is_cancelled() {
-                return stream.hand_over().await;
-            }
-            if !stream.turn().await? {
-                self.rest(LOOK).await;
-                continue;
-            }
-            let entries = stream.next().await?;
-            *pause = SHORTEST;
-            self.publish(&mut stream, entries).await?;
-        }
-    }
-
-    /// Publishes entries: those of different rooms at the same time, those of one room one after the other.
-    async fn publish(&self, stream: &mut EnvelopeStream, entries: Vec<Entry>) -> Result<(), StreamError> {
-        let mut wave = Vec::new();
-        let mut rooms = HashSet::<RoomName>::new();
-        for entry in entries {
-            let envelope = match self.parse(&entry) {
-                Ok(envelope) => envelope,
-                Err(reason) => {
-                    tracing::warn!(reason, "an entry of the stream of envelopes was refused");
-                    stream.refuse(&entry, reason).await?;
-                    continue;
-                }
-            };
-            if envelope.rooms.iter().any(|room| rooms.contains(room)) {
-                if !self.publish_wave(stream, std::mem::take(&mut wave)).await? {
-                    return Ok(());
-                }
-                rooms.clear();
-            }
-            rooms.extend(envelope.rooms.iter().cloned());
-            wave.push((entry.id, envelope));
-        }
-        self.publish_wave(stream, wave).await?;
-        Ok(())
-    }
-
-    /// Publishes until all of it is published. Whether it is still this node's turn: if not, the rest is in the hands of
-    /// the next one, and what is behind it must not be published before.
-    async fn publish_wave(
-        &self,
-        stream: &mut EnvelopeStream,
-        mut wave: Vec<(Bytes, Envelope)>,
-    ) -> Result<bool, StreamError> {
-        let mut pause = SHORTEST;
-        while !wave.is_empty() {
-            let published = wave
-                .iter()
-                .map(|(_, envelope)| self.cluster.publish_from(Source::Stream, envelope.clone()));
-            let published = join_all(published).await;
-            let (mut done, mut left) = (Vec::new(), Vec::new());
-            for (entry, published) in wave.into_iter().zip(published) {
-                if published {
-                    done.push(entry.0)
-                } else {
-                    left.push(entry)
-                }
-            }
-            stream.done(&done).await?;
-            wave = left;
-            if !wave.is_empty() {
-                if self.stopping.is_cancelled() {
-                    return Ok(false);
-                }
-                self.rest(pause).await;
-                pause = (pause * 2).min(LONGEST);
-            }
-            if !stream.still_mine().await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn parse(&self, Entry { id, envelope, .. }: &Entry) -> Result<Envelope, &'static str> {
+    fn parse(&self, entry: &StreamEntry) -> Result<Envelope, &'static str> {
         let metrics = self.cluster.metrics();
-        let Some(json) = envelope else {
+        let Some(json) = entry.field(FIELD) else {
             metrics.publish(Source::Stream, Outcome::Invalid);
             return Err("no_envelope");
         };
@@ -186,10 +66,40 @@ impl Ingest {
             error.reason()
         })?;
         if envelope.id.is_none() {
-            envelope.id = Some(String::from_utf8_lossy(id).into_owned());
+            envelope.id = Some(String::from_utf8_lossy(&entry.id).into_owned());
         }
         // Nobody is there to be told.
         envelope.count = false;
         Ok(envelope)
+    }
+}
+
+impl Consume for Ingest {
+    /// Publishes as many at once as have no room in common: those of one room one after the other.
+    async fn consume(&self, entries: &[StreamEntry]) -> Vec<Verdict> {
+        let mut rooms = HashSet::<RoomName>::new();
+        let mut wave = Vec::new();
+        for entry in entries {
+            let envelope = self.parse(entry);
+            if let Ok(envelope) = &envelope {
+                if envelope.rooms.iter().any(|room| rooms.contains(room)) {
+                    break;
+                }
+                rooms.extend(envelope.rooms.iter().cloned());
+            }
+            wave.push((entry, envelope));
+        }
+        let judged = wave.into_iter().map(async |(entry, envelope)| match envelope {
+            Err(reason) => Verdict::Refused(Refused {
+                reason: reason.into(),
+                name: FIELD,
+                text: entry.field(FIELD).cloned().unwrap_or_else(Bytes::new),
+            }),
+            Ok(envelope) => {
+                let published = self.cluster.publish_from(Source::Stream, envelope).await;
+                if published { Verdict::Done } else { Verdict::NotNow }
+            }
+        });
+        join_all(judged).await
     }
 }

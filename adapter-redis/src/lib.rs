@@ -14,6 +14,7 @@
 //! | `local.rs` | the seam to this node's sockets |
 //! | `cluster.rs`, `publish.rs`, `ask.rs`, `inbound.rs`, `outbox.rs`, `heartbeat.rs`, `members.rs`, `requests.rs`, `reach.rs` | a node among its peers |
 //! | `relay.rs` | events of clients for others, and what ends by itself |
+//! | `stream.rs` | streams that nodes read in turn |
 //! | `ingest.rs` | from the stream of backends into rooms |
 //! | `foreign.rs` | from channels of others into rooms |
 //! | `metrics.rs` | every metric |
@@ -46,6 +47,7 @@ mod relay;
 mod requests;
 mod room;
 mod sets;
+mod stream;
 mod wire;
 
 pub use args::{Args, ArgsError, PacketText};
@@ -73,6 +75,7 @@ pub use question::{Acks, Answer, MAX_LISTED, Question, SocketInfo, Target, Token
 pub use relay::{Ending, Phase, Relay, Relayed};
 pub use room::{EventName, MAX_NAME_BYTES, NameError, RoomName};
 pub use sets::{Item, MAX_ITEMS, Part, SetWork, SharedSets};
+pub use stream::{Consume, GroupStream, Refused as RefusedEntry, StreamEntry, StreamReader, Verdict};
 pub use wire::{
     About, Frame, Handling, Message, SealError, SecretKeys, Stored, StoredBody, VERSION as WIRE_VERSION,
     WireError,

@@ -44,6 +44,10 @@ pub enum Source {
     /// A channel of [`RedisConfig::channels`](crate::RedisConfig::channels). Every node counts each of these
     /// publications.
     Foreign,
+    /// A stream of others ([`GroupStream::of_others`](crate::GroupStream::of_others)).
+    ForeignStream,
+    /// A queue of RabbitMQ.
+    Queue,
 }
 
 /// What became of a publication.
@@ -65,6 +69,8 @@ pub(crate) enum Outcome {
     Timeout,
     /// The bus refused it.
     Refused,
+    /// Nobody was meant: no rule was for the message.
+    Unused,
 }
 
 /// Why something was dropped.
@@ -157,6 +163,16 @@ impl Metrics {
         }
     }
 
+    /// Counts a message of others that no envelope can be made of, for which nothing of it was published.
+    pub fn untranslated(&self, source: Source) {
+        self.publish(source, Outcome::Invalid);
+    }
+
+    /// Counts a message of others that was for nobody.
+    pub fn unused(&self, source: Source) {
+        self.publish(source, Outcome::Unused);
+    }
+
     pub(crate) fn publish(&self, source: Source, outcome: Outcome) {
         if let Some(counter) = self
             .publish
@@ -203,13 +219,15 @@ impl std::fmt::Debug for Metrics {
 
 impl Source {
     // In the order of the enum: the position is the index of the handle.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Api,
         Self::Channel,
         Self::Stream,
         Self::Function,
         Self::Relay,
         Self::Foreign,
+        Self::ForeignStream,
+        Self::Queue,
     ];
 
     fn label(self) -> &'static str {
@@ -220,12 +238,14 @@ impl Source {
             Self::Function => "function",
             Self::Relay => "relay",
             Self::Foreign => "ingest",
+            Self::ForeignStream => "ingest_stream",
+            Self::Queue => "amqp",
         }
     }
 }
 
 impl Outcome {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Reached,
         Self::Unreached,
         Self::Repeated,
@@ -234,6 +254,7 @@ impl Outcome {
         Self::Invalid,
         Self::Timeout,
         Self::Refused,
+        Self::Unused,
     ];
 
     fn label(self) -> &'static str {
@@ -246,6 +267,7 @@ impl Outcome {
             Self::Invalid => "invalid",
             Self::Timeout => "timeout",
             Self::Refused => "refused",
+            Self::Unused => "unused",
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::{
     forwarding::{self, Forwarder, Forwarding},
     hooks::Hooks,
     http,
-    ingest::Ingesting,
+    ingest::{Ingesting, Readers},
     joining::{self, Joins},
     limits::{self, CurrentLimits, Entrance, Users},
     metrics::Metrics,
@@ -54,7 +54,7 @@ use crate::{
 /// Messages that may wait for a node on its own; what comes on top is dropped and counted.
 const QUEUE: usize = 65_536;
 
-/// How long a stopping node tries to hand the stream of envelopes over to another one.
+/// How long a stopping node tries to hand streams and queues over to another one.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Why a node cannot start or had to stop.
@@ -109,6 +109,7 @@ pub struct App {
     redis: Option<Arc<RedisBus>>,
     ingest: Option<Ingest>,
     key_fetcher: KeyFetcher,
+    readers: Readers,
     connections: Connections,
     sockets: Sockets,
     drain: Drain,
@@ -214,8 +215,16 @@ impl App {
         };
         let sessions = Arc::new(Sessions::new(common, user_checks));
 
-        let ingest = redis.filter(|_| config.cluster.ingest);
-        let ingest = ingest.map(|redis| Ingest::new(cluster.clone(), redis));
+        let streams = redis.filter(|_| config.cluster.ingest);
+        let readers = Readers::new(
+            sessions.rules(),
+            cluster.clone(),
+            limits,
+            &metrics,
+            streams.clone(),
+            config.ingest.broker,
+        );
+        let ingest = streams.map(|redis| Ingest::new(cluster.clone(), redis));
 
         let drain = Drain::default();
         let readiness = Arc::new(Readiness::new(config.admin.ready_grace));
@@ -273,6 +282,7 @@ impl App {
             redis: redis_bus,
             ingest,
             key_fetcher,
+            readers,
             connections: Connections::default(),
             sockets,
             drain,
@@ -330,6 +340,7 @@ impl App {
             redis,
             ingest,
             key_fetcher,
+            readers,
             connections,
             sockets,
             drain,
@@ -364,6 +375,11 @@ impl App {
                 "the reader of the stream of envelopes".to_owned()
             });
         }
+        let reading = readers.clone();
+        parts.spawn(async move {
+            reading.run().await;
+            "the readers of backends' streams and queues".to_owned()
+        });
         parts.spawn(async move {
             joins.run().await;
             "the rooms that are being entered".to_owned()
@@ -396,9 +412,12 @@ impl App {
         self.metrics.draining.set(1.0);
         drain.begin();
         let stopped = timeout(self.drain_timeout, async {
-            if let Some(reader) = reader {
-                reader.hand_over(HAND_OVER).await;
-            }
+            let envelopes = async {
+                if let Some(reader) = reader {
+                    reader.hand_over(HAND_OVER).await;
+                }
+            };
+            tokio::join!(envelopes, readers.hand_over(HAND_OVER));
             forwarding.stop().await;
             cluster.leave().await;
             sockets.begin_closing();

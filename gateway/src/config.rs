@@ -17,7 +17,7 @@ pub use live::Part;
 pub use node::NodeConfig;
 
 use crate::{
-    admin, api, auth, engine, forwarding, hooks, http, limits,
+    admin, api, auth, engine, forwarding, hooks, http, ingest, limits,
     policy::{BUILTIN, Destination, Policy, WHATSAPP_CRM},
     reload, revocation,
     rules::InForce,
@@ -56,6 +56,8 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// When to read all this again.
     pub reload: reload::Config,
+    /// Where messages of backends can be had.
+    pub ingest: ingest::Config,
     /// The policies, loaded and checked.
     pub rules: InForce,
     /// What it was read from.
@@ -68,6 +70,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         node::KEYS,
         limits::KEYS,
         cluster::KEYS,
+        ingest::KEYS,
         auth::KEYS,
         revocation::KEYS,
         http::KEYS,
@@ -118,9 +121,11 @@ impl Config {
         let forward = forwarding::Config::read(&mut reader);
         let telemetry = telemetry::Config::read(&mut reader);
         let reload = reload::Config::read(&mut reader);
+        let ingest = ingest::Config::read(&mut reader);
         let rules = rules(&mut reader);
         if let Some(rules) = &rules {
             check_ways(&mut reader, &rules.policy);
+            ingest::check(&mut reader, &rules.policy, &ingest, &cluster);
         }
         let picture = reader.picture();
         let config = match (reader.finish(), auth, rules) {
@@ -139,6 +144,7 @@ impl Config {
                 webhook,
                 telemetry,
                 reload,
+                ingest,
                 rules,
                 picture: picture.clone(),
             }),

@@ -50,7 +50,7 @@ pub mod forwarding;
 pub mod hooks;
 pub mod http;
 pub mod http_client;
-mod ingest;
+pub mod ingest;
 pub mod joining;
 pub mod limits;
 pub mod metrics;

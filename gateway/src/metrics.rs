@@ -66,6 +66,8 @@ pub struct Metrics {
     pub forwarded: forwarding::Counters,
     /// What is counted of requests to the backend's webhook.
     pub webhook: webhook::Counters,
+    /// 1 while every queue of the policy is being consumed.
+    pub amqp_connected: Gauge,
     /// What `adapter-redis` counts.
     pub bus: adapter_redis::Metrics,
 }
@@ -312,6 +314,7 @@ impl Metrics {
             revocations: revocation::Counts::register(),
             forwarded: forwarding::Counters::register(),
             webhook: webhook::Counters::register(),
+            amqp_connected: gauge!("roomcast_amqp_connected"),
             bus: adapter_redis::Metrics::register(),
         }
     }
@@ -510,5 +513,9 @@ fn describe() {
         "Sessions turned away, sockets sent away or refused, and events refused, by the limit that was hit."
     );
     // roomcast_dropped_total is described by adapter-redis, which counts most of its reasons.
+    describe_gauge!(
+        "roomcast_amqp_connected",
+        "1 while this node consumes every queue of RabbitMQ that the policy names, else 0; 0 without such queues."
+    );
     describe_gauge!("roomcast_draining", "1 while this node is being stopped.");
 }

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 pub use explain::{Asked, Emitted, Explanation, Verdict};
 pub use forward::{Destination, Forward};
-pub use ingest::{Ingested, NotIngested};
+pub use ingest::{IngestSource, Ingested, NotIngested};
 pub use relay::Relay;
 pub use reply::{Answer, Reply};
 pub use scope::{Asking, Identity};
@@ -202,27 +202,45 @@ impl Policy {
 
     /// The Redis channels of backends that it takes messages from, without repetition.
     pub fn channels(&self) -> Vec<String> {
-        let mut channels: Vec<String> = self.ingests.iter().map(|i| i.channel().to_owned()).collect();
-        channels.sort_unstable();
-        channels.dedup();
-        channels
+        let channel = |source: &IngestSource| match source {
+            IngestSource::Channel(name) => Some(name.clone()),
+            IngestSource::Stream(_) | IngestSource::Queue(_) => None,
+        };
+        self.ingest_sources().iter().filter_map(channel).collect()
     }
 
-    /// What a message of such a channel is for: one result for each rule that is for it.
+    /// Everything that it takes messages from, sorted and without repetition.
+    pub fn ingest_sources(&self) -> Vec<IngestSource> {
+        let sources = self.ingests.iter().flat_map(|rule| rule.from().iter().cloned());
+        let mut sources: Vec<_> = sources.collect();
+        sources.sort_unstable();
+        sources.dedup();
+        sources
+    }
+
+    /// What a message that came from there is for: one result for each rule that is for it, with the rule's number in
+    /// the file.
     pub fn ingest(
         &self,
-        channel: &str,
+        source: &IngestSource,
         message: &[u8],
         now: SystemTime,
-    ) -> Vec<Result<Ingested, NotIngested>> {
+    ) -> Vec<(usize, Result<Ingested, NotIngested>)> {
+        let rules = (1..).zip(&self.ingests);
+        let mut rules = rules.filter(|(_, rule)| rule.from().contains(source)).peekable();
         let Some((text, value)) = std::str::from_utf8(message)
             .ok()
             .and_then(|text| Some((text, ingest::message(text)?)))
         else {
-            return vec![Err(NotIngested::NotJson)];
+            let first = rules.peek().map(|(number, _)| *number);
+            return first
+                .map(|number| (number, Err(NotIngested::NotJson)))
+                .into_iter()
+                .collect();
         };
-        let rules = self.ingests.iter().filter(|rule| rule.channel() == channel);
-        rules.filter_map(|rule| rule.take(text, &value, now)).collect()
+        rules
+            .filter_map(|(number, rule)| Some((number, rule.take(text, &value, now)?)))
+            .collect()
     }
 
     /// The events with which clients ask for rooms: event, leave event, the room's template.

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::SystemTime};
 use adapter_redis::RoomName;
 use arc_swap::ArcSwap;
 use serde_json::Value;
+use tokio::sync::watch;
 
 pub use self::explained::{Asker, Explained};
 use self::shadow::{Decision, Shadow};
@@ -25,6 +26,7 @@ pub struct Rules {
     current: Arc<ArcSwap<InForce>>,
     shadow: Arc<Shadow>,
     metrics: Metrics,
+    exchanged: Arc<watch::Sender<()>>,
 }
 
 /// What was loaded together.
@@ -59,12 +61,19 @@ impl Rules {
             current: Arc::new(ArcSwap::from_pointee(loaded)),
             shadow: Arc::new(Shadow::new(metrics.clone())),
             metrics,
+            exchanged: Arc::default(),
         }
     }
 
     /// From now on these are asked.
     pub fn set(&self, loaded: InForce) {
         self.current.store(Arc::new(loaded));
+        self.exchanged.send_replace(());
+    }
+
+    /// A signal for each time that another policy is in force.
+    pub(crate) fn exchanged(&self) -> watch::Receiver<()> {
+        self.exchanged.subscribe()
     }
 
     /// Whether these still are what is asked.

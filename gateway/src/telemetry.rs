@@ -104,5 +104,7 @@ fn targets(level: LevelFilter) -> Targets {
     let ours = ["gateway", "roomcast", "adapter_redis"].map(|target| (target, level));
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // What it says of each attempt to connect is said by us, once.
+        .with_target("lapin", LevelFilter::OFF)
         .with_targets(ours)
 }

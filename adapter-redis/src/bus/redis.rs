@@ -60,7 +60,7 @@ const IN_FLIGHT: usize = 8192;
 /// +subscribe +ssubscribe +sunsubscribe +publish +spublish +fcall +time +get +set`. To load the function also `+fcall_ro
 /// +function|load +watch +unwatch +multi +exec`; without these another node has to load it, or `+script|load +evalsha`
 /// stand in for it. For each of [`RedisConfig::channels`] its name, `&name`. For the stream of envelopes ([`Ingest`](crate::Ingest)): `+xgroup|create +xreadgroup +xack +xdel +xadd
-/// +pexpire`. For shared sets ([`SharedSets`](crate::SharedSets)): `+zadd +zrem +zscan +zcount +zremrangebyscore`. For what is
+/// +pexpire +del`. For shared sets ([`SharedSets`](crate::SharedSets)): `+zadd +zrem +zscan +zcount +zremrangebyscore`. For what is
 /// appended to streams of backends (`append`): `+xadd`. `SELECT` for another database than 0.
 ///
 /// Dropping it ends the link at once.

@@ -19,6 +19,7 @@ mod joins;
 mod redis;
 mod relay;
 mod sets;
+mod streams;
 mod support;
 mod tidy;
 mod versions;

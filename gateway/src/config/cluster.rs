@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
         path: INGEST,
         kind: Kind::Bool,
         default: "true",
-        doc: "Whether the node may be the one that publishes what is in the stream `<prefix>:ingest`.",
+        doc: "Whether the node may be the one that publishes what is in a stream: `<prefix>:ingest`, and those of `[[ingest]]` rules.",
     },
     Key {
         path: SECRET_FILE,
@@ -49,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
 pub struct ClusterConfig {
     /// Redis, or none for a node on its own.
     pub redis: Option<RedisConfig>,
-    /// Whether it may read the stream of envelopes.
+    /// Whether it may read streams: that of envelopes, and those of the policy.
     pub ingest: bool,
     /// What nodes sign with.
     pub keys: SecretKeys,

@@ -1,10 +1,13 @@
-//! Messages of other shapes, from Redis channels of backends: `[[ingest]]`.
+//! Messages of other shapes, from channels, streams and queues of backends: `[[ingest]]`.
+
+mod source;
 
 use std::{borrow::Cow, collections::HashMap, time::SystemTime};
 
 use adapter_redis::{EventName, RoomName};
 use serde_json::{Value, value::RawValue};
 
+pub use self::source::IngestSource;
 use super::{
     condition::Expression,
     file::Fields,
@@ -12,16 +15,15 @@ use super::{
     template::Template,
 };
 
-const CHANNEL: &str = "channel:";
-
 /// One `[[ingest]]` rule.
 #[derive(Debug)]
 pub(super) struct Ingest {
-    channel: String,
+    sources: Vec<IngestSource>,
     when: Option<Expression>,
     room: Template,
     event: Template,
     data: Option<Expression>,
+    id: Option<Template>,
 }
 
 /// What a message is for.
@@ -33,6 +35,8 @@ pub struct Ingested {
     pub event: EventName,
     /// The JSON text of its argument.
     pub data: String,
+    /// What the rule says of the idempotency key.
+    pub id: Option<String>,
 }
 
 /// Why a message is for nobody.
@@ -65,23 +69,31 @@ impl NotIngested {
 
 impl Ingest {
     pub(super) fn read(fields: &mut Fields<'_>) -> Option<Ingest> {
-        let channel = Self::source(fields);
+        let sources = fields.texts("source").map(|texts| Self::sources(fields, &texts));
         let when = fields.expression("when", Root::INGEST);
         let room = fields.template("room", Root::INGEST);
         let event = fields.template("event", Root::INGEST);
         let data = fields.expression("data", Root::INGEST);
-        fields.finish(&["source", "when", "room", "event", "data"]);
+        let id = fields.optional_template("id", Root::INGEST);
+        fields.finish(&["source", "when", "room", "event", "data", "id"]);
+        if id.is_some()
+            && let Some(Some(sources)) = &sources
+            && sources.iter().all(IngestSource::is_channel)
+        {
+            fields.error("`id`: what comes by a channel is not looked at twice; remove it, or name a stream or a queue");
+        }
         Some(Ingest {
-            channel: channel?,
+            sources: sources??,
             when,
             room: room?,
             event: event?,
             data,
+            id,
         })
     }
 
-    pub(super) fn channel(&self) -> &str {
-        &self.channel
+    pub(super) fn from(&self) -> &[IngestSource] {
+        &self.sources
     }
 
     /// What becomes of a message; `None` = the rule is not for it.
@@ -107,6 +119,8 @@ impl Ingest {
             room: RoomName::new(&room).map_err(|_| NotIngested::Room)?,
             event: EventName::new(&event).map_err(|_| NotIngested::Event)?,
             data: self.data(text, scope).ok_or(NotIngested::Data)?,
+            // A message without one has the key that it would have without the rule.
+            id: self.id.as_ref().and_then(|id| id.text(scope)),
         })
     }
 
@@ -121,24 +135,23 @@ impl Ingest {
         }
     }
 
-    fn source(fields: &mut Fields<'_>) -> Option<String> {
-        if !fields.has("source") {
-            fields.missing("source");
+    fn sources(fields: &mut Fields<'_>, texts: &[&str]) -> Option<Vec<IngestSource>> {
+        let mut sources = Vec::with_capacity(texts.len());
+        let mut is_fine = true;
+        for text in texts {
+            match IngestSource::parse(text) {
+                Ok(source) if sources.contains(&source) => {
+                    fields.error(&format!("`source`: {text:?} is there twice"));
+                    is_fine = false;
+                }
+                Ok(source) => sources.push(source),
+                Err(error) => {
+                    fields.error(&format!("`source`: {error}"));
+                    is_fine = false;
+                }
+            }
         }
-        let source = fields.text("source")?;
-        let Some(channel) = source.strip_prefix(CHANNEL) else {
-            fields.error(&if source.starts_with("stream:") || source.starts_with("amqp:") {
-                format!("`source`: {source:?} is not supported by this version yet; channels are")
-            } else {
-                format!("`source`: {source:?} is unknown; write \"channel:\" and the name of a Redis channel")
-            });
-            return None;
-        };
-        if channel.is_empty() || channel.len() > 256 || channel.chars().any(char::is_control) {
-            fields.error("`source`: a channel's name has 1 to 256 bytes, none of them a control character");
-            return None;
-        }
-        Some(channel.to_owned())
+        is_fine.then_some(sources)
     }
 }
 

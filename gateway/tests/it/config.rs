@@ -438,3 +438,85 @@ impl UnwrapErrText for Result<Config, Vec<String>> {
         self.map(|_| ()).unwrap_err().join("\n")
     }
 }
+
+const RULE: &str = "[identity]\nuser = \"claims.sub\"\n[[ingest]]\nroom = \"r\"\nevent = \"e\"\nsource = ";
+
+/// What a policy takes messages from has to be there.
+#[test]
+fn sources_of_messages_need_what_holds_them() {
+    const TOKENS: &str =
+        "policy = \"policy.toml\"\n[auth.jwt]\nhmac_secret = \"0123456789abcdef0123456789abcdef\"\n";
+    const REDIS: &str = "[redis]\nurl = \"redis://h\"\n";
+    let folder = Folder::new("sources");
+    folder.file("url", "amqp://user:hidden@h/vhost\n");
+    folder.file("bad-url", "amqp//user:hidden@h\n");
+    let many: Vec<String> = (0..65).map(|n| format!("\"stream:s{n}\"")).collect();
+    for (source, keys, expect) in [
+        (
+            "\"stream:s\"",
+            "",
+            Some("\"stream:s\": there is no Redis to read it from; set redis.url"),
+        ),
+        ("\"stream:s\"", REDIS, None),
+        (
+            "\"stream:roomcast:ingest\"",
+            REDIS,
+            Some("it begins with redis.prefix"),
+        ),
+        (
+            &format!("[{}]", many.join(", ")),
+            REDIS,
+            Some("names 65 streams and queues; the limit is 64"),
+        ),
+        (
+            "\"amqp:q\"",
+            REDIS,
+            Some("\"amqp:q\": there is no RabbitMQ to read it from; set amqp.url or amqp.url_file"),
+        ),
+        ("\"amqp:q\"", "[amqp]\nurl = \"amqp://user:hidden@h\"", None),
+        ("[\"amqp:q\", \"amqp:p\"]", "[amqp]\nurl_file = \"url\"", None),
+        (
+            "\"amqp:q\"",
+            "[amqp]\nurl_file = \"bad-url\"",
+            Some("amqp.url_file: expected a URL such as"),
+        ),
+        (
+            "\"amqp:q\"",
+            "[amqp]\nurl_file = \"none\"",
+            Some("cannot be read"),
+        ),
+        (
+            "\"amqp:q\"",
+            "[amqp]\nurl = \"http://user:hidden@h\"",
+            Some("amqp.url: expected a URL such as"),
+        ),
+        (
+            "\"amqp:q\"",
+            "[amqp]\nurl = \"amqp://user:hidden@h\"\nurl_file = \"url\"",
+            Some("amqp.url and amqp.url_file are both set; keep one"),
+        ),
+        (
+            "\"amqp:q\"",
+            "[amqp]\nurl = \"amqp://h\"\nprefetch = 65536",
+            Some("amqp.prefetch: \"65536\" is not a number from 1 to 65535"),
+        ),
+        (
+            "\"amqp:q\"",
+            "[amqp]\nurl = \"amqp://h\"\nprefetch = 0",
+            Some("amqp.prefetch: \"0\" is not"),
+        ),
+    ] {
+        folder.file("policy.toml", &format!("{RULE}{source}\n"));
+        let file = folder.file("roomcast.toml", &format!("{TOKENS}{keys}\n"));
+        match (load(Some(&file), &[], &[]), expect) {
+            (Ok(config), None) => assert!(!format!("{config:?}").contains("hidden"), "{source} {keys}"),
+            (Err(problems), Some(expect)) => {
+                let all = problems.join("\n");
+                assert!(all.contains(expect), "{source} {keys}: {all}");
+                assert!(!all.contains("hidden"), "{all}");
+            }
+            (Ok(_), Some(expect)) => panic!("{source} {keys}: expected {expect}"),
+            (Err(problems), None) => panic!("{source} {keys}: {problems:?}"),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, time::SystemTime};
 
-use gateway::policy::Policy;
+use gateway::policy::{IngestSource, Policy};
 use serde_json::{Value, value::RawValue};
 
 use crate::{cli::roomcast_in, config::Folder};
@@ -78,11 +78,11 @@ fn every_example_is_true() {
                 let expect = rest.next().filter(|next| next.language == "json");
                 let expect = &expect.unwrap_or_else(|| panic!("{at}: what becomes of it?")).text;
                 let policy = current.as_ref().unwrap();
-                let channels = policy.channels();
-                let [channel] = channels.as_slice() else {
-                    panic!("{at}: {channels:?}");
+                let sources = policy.ingest_sources();
+                let [source, ..] = sources.as_slice() else {
+                    panic!("{at}: nothing to take it from");
                 };
-                assert_eq!(ingested(policy, channel, &block.text), published(expect), "{at}");
+                assert_eq!(ingested(policy, source, &block.text), published(expect), "{at}");
             }
             other => panic!("{at}: nobody checks blocks of {other:?}"),
         }
@@ -150,12 +150,12 @@ fn words(command: &str) -> Vec<String> {
 
 type Published = Result<(String, String, String), String>;
 
-fn ingested(policy: &Policy, channel: &str, message: &str) -> Vec<Published> {
+fn ingested(policy: &Policy, source: &IngestSource, message: &str) -> Vec<Published> {
     let results = policy
-        .ingest(channel, message.as_bytes(), SystemTime::now())
+        .ingest(source, message.as_bytes(), SystemTime::now())
         .into_iter();
     results
-        .map(|result| match result {
+        .map(|(_, result)| match result {
             Ok(ingested) => Ok((
                 ingested.room.as_str().to_owned(),
                 ingested.event.as_str().to_owned(),

@@ -56,6 +56,15 @@ fn fred_stays_behind_the_bus() {
 }
 
 #[test]
+fn the_broker_stays_behind_its_queues() {
+    only_in(
+        "lapin::",
+        &["adapter-redis/src", "gateway/src", "loadtest/src"],
+        &["gateway/src/ingest/amqp"],
+    );
+}
+
+#[test]
 fn the_engine_knows_nothing_of_the_gateway() {
     for (name, code) in sources("gateway/src/engine") {
         assert!(!code.contains("crate::"), "{name} reaches out of the engine");
@@ -134,6 +143,10 @@ fn pure_files_do_no_io() {
             "gateway/src/webhook/breaker.rs",
             "gateway/src/webhook/retry.rs",
             "gateway/src/webhook/signature.rs",
+            "gateway/src/ingest/entry.rs",
+            "gateway/src/ingest/amqp/pauses.rs",
+            "gateway/src/ingest/amqp/uri.rs",
+            "gateway/src/ingest/amqp/dead_letter.rs",
         ]
         .map(|name| {
             let text = fs::read_to_string(root().join(name)).unwrap();

@@ -1,6 +1,6 @@
-//! The stream that backends append envelopes to, read by one node at a time.
+//! A connection to a stream that nodes read in turn.
 //!
-//! All nodes read as the same consumer of the same group, and a lease says whose turn it is: so entries are published
+//! All nodes read as the same consumer of the same group, and a lease says whose turn it is: so entries are dealt with
 //! in the order of the stream, and what a node had in hand when it died is still that consumer's, for the next one.
 
 use std::time::Duration;
@@ -13,9 +13,7 @@ use super::config::RedisConfig;
 use super::connection::Connection;
 use super::resp::Value;
 use crate::node::NodeId;
-
-/// The name of the group, and of its one consumer.
-const GROUP: &[u8] = b"roomcast";
+use crate::stream::{GroupStream, Refused, StreamEntry};
 
 /// How many entries are taken at once.
 const COUNT: &[u8] = b"128";
@@ -26,13 +24,11 @@ const LEASE: Duration = Duration::from_secs(5);
 /// How many refused entries are kept.
 const KEPT: &[u8] = b"1000";
 
-/// One connection to the stream.
-pub(crate) struct EnvelopeStream {
+/// One connection to one stream.
+pub(crate) struct StreamConnection<'a> {
     connection: Connection,
     node: NodeId,
-    stream: String,
-    lease: String,
-    refused: String,
+    stream: &'a GroupStream,
     block: String,
     /// What an earlier reader had in hand is read first.
     history: bool,
@@ -41,14 +37,12 @@ pub(crate) struct EnvelopeStream {
     renewed: Instant,
 }
 
-/// An envelope in the stream.
+/// An entry of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) id: Bytes,
-    /// The field `envelope`; `None` when the entry has none.
-    pub(crate) envelope: Option<Bytes>,
-    /// It is in hand and not in the stream any more: it was published, or somebody deleted it.
-    gone: bool,
+enum Read {
+    Entry(StreamEntry),
+    /// It is in hand and not in the stream any more: somebody deleted it.
+    Gone(Bytes),
 }
 
 /// Why the stream cannot be read now.
@@ -59,11 +53,14 @@ pub(crate) struct StreamError {
     pub(crate) why: String,
 }
 
-impl EnvelopeStream {
+impl<'a> StreamConnection<'a> {
     /// Connects; makes the group where there is none.
-    pub(crate) async fn open(config: &RedisConfig, node: &NodeId) -> Result<Self, StreamError> {
+    pub(crate) async fn open(
+        config: &RedisConfig,
+        node: &NodeId,
+        stream: &'a GroupStream,
+    ) -> Result<Self, StreamError> {
         let connection = Connection::open(config, &format!("roomcast-ingest-{node}")).await?;
-        let stream = format!("{}:ingest", config.prefix);
         // Shorter than what is waited for an answer.
         let block = (config.command_timeout / 2)
             .min(Duration::from_secs(1))
@@ -71,8 +68,6 @@ impl EnvelopeStream {
         let mut stream = Self {
             connection,
             node: node.clone(),
-            lease: format!("{stream}:lease"),
-            refused: format!("{stream}:refused"),
             stream,
             block: block.max(1).to_string(),
             history: true,
@@ -85,7 +80,7 @@ impl EnvelopeStream {
 
     /// Whether it is this node's turn, which holds for five seconds.
     pub(crate) async fn turn(&mut self) -> Result<bool, StreamError> {
-        let (lease, node) = (self.lease.as_bytes(), self.node.as_str().as_bytes());
+        let (lease, node) = (self.stream.lease.as_bytes(), self.node.as_str().as_bytes());
         let time = LEASE.as_millis().to_string();
         let taken = self
             .connection
@@ -114,13 +109,15 @@ impl EnvelopeStream {
     /// Ends this node's turn, so that another need not wait for the lease to run out.
     pub(crate) async fn hand_over(&mut self) -> Result<(), StreamError> {
         if self.still_mine().await? {
-            self.connection.command(&[b"DEL", self.lease.as_bytes()]).await?;
+            self.connection
+                .command(&[b"DEL", self.stream.lease.as_bytes()])
+                .await?;
             self.mine = false;
         }
         Ok(())
     }
 
-    /// As [`EnvelopeStream::turn`], without asking for a fifth of the time that it holds.
+    /// As [`StreamConnection::turn`], without asking for a fifth of the time that it holds.
     pub(crate) async fn still_mine(&mut self) -> Result<bool, StreamError> {
         if self.mine && self.renewed.elapsed() < LEASE / 5 {
             return Ok(true);
@@ -129,68 +126,93 @@ impl EnvelopeStream {
     }
 
     /// The next entries, in their order; none after a while without any.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Entry>, StreamError> {
+    pub(crate) async fn next(&mut self) -> Result<Vec<StreamEntry>, StreamError> {
         if self.history {
-            let entries = self.read(b"0").await?;
-            self.history = !entries.is_empty();
+            let found = self.read(b"0").await?;
+            self.history = !found.is_empty();
             if self.history {
-                let (gone, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.gone);
-                let gone: Vec<_> = gone.into_iter().map(|entry| entry.id).collect();
-                self.done(&gone).await?;
-                return Ok(entries);
+                return self.without_gone(found).await;
             }
         }
-        self.read(b">").await
+        let found = self.read(b">").await?;
+        self.without_gone(found).await
     }
 
-    /// The entries were published: they are deleted, and then let go of. Whoever dies in between leaves entries in hand
-    /// that are gone, which the next reader lets go of; the other way round they would stay in the stream for ever.
+    async fn without_gone(&mut self, found: Vec<Read>) -> Result<Vec<StreamEntry>, StreamError> {
+        let (mut entries, mut gone) = (Vec::with_capacity(found.len()), Vec::new());
+        for read in found {
+            match read {
+                Read::Entry(entry) => entries.push(entry),
+                Read::Gone(id) => gone.push(id),
+            }
+        }
+        if !gone.is_empty() && !self.stream.delete {
+            let stream = &*self.stream.key;
+            let count = gone.len();
+            tracing::warn!(
+                stream,
+                count,
+                "entries were deleted from the stream before they were dealt with"
+            );
+        }
+        self.done(&gone).await?;
+        Ok(entries)
+    }
+
+    /// The entries were dealt with: they are deleted where that is wanted, and then let go of. Whoever dies in between
+    /// leaves entries in hand that are gone, which the next reader lets go of; the other way round they would stay in the
+    /// stream for ever.
     pub(crate) async fn done(&mut self, ids: &[Bytes]) -> Result<(), StreamError> {
         if ids.is_empty() {
             return Ok(());
         }
-        let stream = self.stream.as_bytes();
+        let (stream, group) = (self.stream.key.as_bytes(), self.stream.group.as_bytes());
         let ids = ids.iter().map(|id| &**id);
-        let del: Vec<&[u8]> = [&b"XDEL"[..], stream].into_iter().chain(ids.clone()).collect();
-        self.connection.command(&del).await?;
-        let ack: Vec<&[u8]> = [b"XACK", stream, GROUP].into_iter().chain(ids).collect();
+        if self.stream.delete {
+            let del: Vec<&[u8]> = [&b"XDEL"[..], stream].into_iter().chain(ids.clone()).collect();
+            self.connection.command(&del).await?;
+        }
+        let ack: Vec<&[u8]> = [b"XACK", stream, group].into_iter().chain(ids).collect();
         self.connection.command(&ack).await?;
         Ok(())
     }
 
-    /// The entry will never be published: it is put aside, with the reason.
-    pub(crate) async fn refuse(&mut self, entry: &Entry, reason: &str) -> Result<(), StreamError> {
-        let envelope = entry.envelope.as_deref().unwrap_or_default();
-        let put: Vec<&[u8]> = vec![
+    /// Nothing will ever become of the entry: it is put aside, with the reason.
+    pub(crate) async fn refuse(&mut self, entry: &StreamEntry, refused: &Refused) -> Result<(), StreamError> {
+        let mut put: Vec<&[u8]> = vec![
             b"XADD",
-            self.refused.as_bytes(),
+            self.stream.refused.as_bytes(),
             b"MAXLEN",
             b"~",
             KEPT,
             b"*",
-            b"envelope",
-            envelope,
+            refused.name.as_bytes(),
+            &refused.text,
             b"reason",
-            reason.as_bytes(),
+            refused.reason.as_bytes(),
             b"id",
             &entry.id,
         ];
+        if let Some(source) = &self.stream.source {
+            put.extend([&b"source"[..], source.as_bytes()]);
+        }
         self.connection.command(&put).await?;
         self.done(std::slice::from_ref(&entry.id)).await
     }
 
-    async fn read(&mut self, from: &[u8]) -> Result<Vec<Entry>, StreamError> {
+    async fn read(&mut self, from: &[u8]) -> Result<Vec<Read>, StreamError> {
+        let group = self.stream.group.as_bytes();
         let command: [&[u8]; 11] = [
             b"XREADGROUP",
             b"GROUP",
-            GROUP,
-            GROUP,
+            group,
+            group,
             b"COUNT",
             COUNT,
             b"BLOCK",
             self.block.as_bytes(),
             b"STREAMS",
-            self.stream.as_bytes(),
+            self.stream.key.as_bytes(),
             from,
         ];
         match self.connection.ask(&command).await? {
@@ -208,8 +230,8 @@ impl EnvelopeStream {
         let command: [&[u8]; 6] = [
             b"XGROUP",
             b"CREATE",
-            self.stream.as_bytes(),
-            GROUP,
+            self.stream.key.as_bytes(),
+            self.stream.group.as_bytes(),
             b"0",
             b"MKSTREAM",
         ];
@@ -223,7 +245,7 @@ impl EnvelopeStream {
 }
 
 /// The answer is a map from the one stream to its entries: `[stream, [[id, [field, value, …]], …]]`.
-fn entries(answer: Value) -> Vec<Entry> {
+fn entries(answer: Value) -> Vec<Read> {
     let Value::List(streams) = answer else {
         return Vec::new();
     };
@@ -233,7 +255,7 @@ fn entries(answer: Value) -> Vec<Entry> {
     entries.into_iter().filter_map(entry).collect()
 }
 
-fn entry(entry: Value) -> Option<Entry> {
+fn entry(entry: Value) -> Option<Read> {
     let Value::List(parts) = entry else {
         return None;
     };
@@ -242,20 +264,17 @@ fn entry(entry: Value) -> Option<Entry> {
         return None;
     };
     // An entry that was deleted while it was in hand has no fields.
-    let (fields, gone) = match parts.next() {
-        Some(Value::List(fields)) => (fields, false),
-        _ => (Vec::new(), true),
+    let Some(Value::List(texts)) = parts.next() else {
+        return Some(Read::Gone(id));
     };
-    let mut fields = fields.into_iter();
-    let mut envelope = None;
-    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        if let (Value::Text(name), Value::Text(value)) = (name, value)
-            && &*name == b"envelope"
-        {
-            envelope = Some(value);
+    let mut texts = texts.into_iter();
+    let mut fields = Vec::with_capacity(texts.len() / 2);
+    while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+        if let (Value::Text(name), Value::Text(value)) = (name, value) {
+            fields.push((name, value));
         }
     }
-    Some(Entry { id, envelope, gone })
+    Some(Read::Entry(StreamEntry { id, fields }))
 }
 
 impl From<Failure> for StreamError {
@@ -285,12 +304,12 @@ mod tests {
                 Value::List(vec![text("2-0"), Value::Null]),
             ]),
         ]);
-        let entry = |id: &'static str, envelope: Option<&'static str>| Entry {
-            id: Bytes::from_static(id.as_bytes()),
-            envelope: envelope.map(|json| Bytes::from_static(json.as_bytes())),
-            gone: envelope.is_none(),
+        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let whole = StreamEntry {
+            id: bytes("1-0"),
+            fields: vec![(bytes("other"), bytes("1")), (bytes("envelope"), bytes("{}"))],
         };
-        assert_eq!(entries(answer), [entry("1-0", Some("{}")), entry("2-0", None)]);
+        assert_eq!(entries(answer), [Read::Entry(whole), Read::Gone(bytes("2-0"))]);
         for nothing in [
             Value::Null,
             Value::List(vec![]),

@@ -55,6 +55,25 @@ impl<'a> Fields<'a> {
         text
     }
 
+    /// A text, or several of them in a list, that the rule cannot do without.
+    pub(in super::super) fn texts(&mut self, name: &str) -> Option<Vec<&'a str>> {
+        match self.table.get(name) {
+            None => {
+                self.missing(name);
+                None
+            }
+            Some(Value::Array(items)) => {
+                let texts: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+                let texts = texts.filter(|texts| !texts.is_empty());
+                if texts.is_none() {
+                    self.error(&format!("`{name}` must be a text or a list of texts"));
+                }
+                texts
+            }
+            Some(_) => self.text(name).map(|text| vec![text]),
+        }
+    }
+
     fn checked<T>(&mut self, name: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|e| self.error(&format!("`{name}`: {e}"))).ok()
     }
@@ -68,6 +87,10 @@ impl<'a> Fields<'a> {
         if !self.has(name) {
             self.missing(name);
         }
+        self.optional_template(name, roots)
+    }
+
+    pub(in super::super) fn optional_template(&mut self, name: &str, roots: &[Root]) -> Option<Template> {
         let text = self.text(name)?;
         self.checked(name, Template::parse(text, roots))
     }

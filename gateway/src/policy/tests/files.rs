@@ -167,11 +167,11 @@ fn mistakes_in_relays_ingests_and_rooms_are_named() {
         (ingest.to_owned(), "ingest[1]: `source` is missing"),
         (
             format!("{ingest}source = \"x\""),
-            "write \"channel:\" and the name",
+            "write \"channel:\" or \"stream:\" and a name",
         ),
         (
-            format!("{ingest}source = \"amqp:q\""),
-            "\"amqp:q\" is not supported by this version yet",
+            format!("{ingest}source = \"amqp:\""),
+            "a queue has 1 to 240 bytes",
         ),
         (format!("{ingest}source = \"channel:\""), "1 to 256 bytes"),
         (
