@@ -16,6 +16,7 @@
 //! | `relay.rs` | events of clients for others, and what ends by itself |
 //! | `stream.rs` | streams that nodes read in turn |
 //! | `ingest.rs` | from the stream of backends into rooms |
+//! | `notices.rs` | who connected and disconnected, for backends |
 //! | `foreign.rs` | from channels of others into rooms |
 //! | `metrics.rs` | every metric |
 
@@ -38,6 +39,7 @@ mod local;
 mod members;
 mod metrics;
 mod node;
+mod notices;
 mod outbox;
 mod publication;
 mod publish;
@@ -70,6 +72,10 @@ pub use interest::{Entering, Interest, Interests, Joining, Refused};
 pub use local::{Gap, Later, Load, LocalSockets, NoSockets};
 pub use metrics::{Metrics, Source};
 pub use node::{NodeId, NodeIdError};
+pub use notices::{
+    About as SessionAbout, Announcement, Announcer, Batch as NoticeBatch, Kind as NoticeKind, Notice,
+    NoticeMetrics, Notices, NoticesConfig, Outcome as NoticeOutcome, Outlet, What,
+};
 pub use publication::Publication;
 pub use question::{Acks, Answer, MAX_LISTED, Question, SocketInfo, Target, Tokens};
 pub use relay::{Ending, Phase, Relay, Relayed};

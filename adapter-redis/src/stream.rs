@@ -81,6 +81,13 @@ pub trait Consume: Send + Sync {
     /// order, these after a pause. What was dealt with may come again, too, after this node or its connection was lost
     /// before that was noted.
     fn consume(&self, entries: &[StreamEntry]) -> impl Future<Output = Vec<Verdict>> + Send;
+
+    /// While fewer entries than this wait for their time, the next ones are handed in beside them, and it is not paused:
+    /// one that never succeeds does not hold the others up. It is up to the consumer then to keep an order, and to leave
+    /// alone what failed a moment ago.
+    fn most_in_hand(&self) -> usize {
+        0
+    }
 }
 
 /// Reads a stream on this node, when it is its turn.
@@ -99,6 +106,19 @@ pub struct StreamReader {
 }
 
 impl GroupStream {
+    /// The stream of notices of the cluster with this prefix. Its entries are deleted.
+    #[must_use]
+    pub fn of_notices(prefix: &str) -> Self {
+        Self {
+            key: format!("{prefix}:notices"),
+            group: GROUP.to_owned(),
+            lease: format!("{prefix}:notices:lease"),
+            refused: format!("{prefix}:notices:refused"),
+            delete: true,
+            source: None,
+        }
+    }
+
     /// The stream of envelopes of the cluster with this prefix. Its entries are deleted.
     #[must_use]
     pub fn of_envelopes(prefix: &str) -> Self {
@@ -230,7 +250,9 @@ impl StreamReader {
     ) -> Result<(), StreamError> {
         let mut pause = SHORTEST;
         while !entries.is_empty() {
-            let mut verdicts = consumer.consume(&entries).await;
+            let Some(mut verdicts) = consume(stream, consumer, &entries).await? else {
+                return Ok(());
+            };
             verdicts.truncate(entries.len());
             let mut again = !verdicts.is_empty();
             let rest = entries.split_off(verdicts.len());
@@ -250,10 +272,15 @@ impl StreamReader {
             again &= left.is_empty();
             left.extend(rest);
             entries = left;
-            if again {
-                pause = SHORTEST;
-            } else if self.stopping.is_cancelled() {
+            if self.stopping.is_cancelled() && !again {
                 return Ok(());
+            } else if again {
+                pause = SHORTEST;
+            } else if entries.len() < consumer.most_in_hand()
+                && let Some(last) = entries.iter().map(|entry| &entry.id).max_by_key(|id| place(id))
+            {
+                let last = last.clone();
+                entries.extend(stream.next_after(&last).await?);
             } else {
                 self.rest(pause).await;
                 pause = (pause * 2).min(LONGEST);
@@ -263,6 +290,38 @@ impl StreamReader {
             }
         }
         Ok(())
+    }
+}
+
+/// Lets entries be dealt with, however long that takes; `None` when it is no longer this node's turn.
+async fn consume(
+    stream: &mut StreamConnection<'_>,
+    consumer: &impl Consume,
+    entries: &[StreamEntry],
+) -> Result<Option<Vec<Verdict>>, StreamError> {
+    let mut consuming = std::pin::pin!(consumer.consume(entries));
+    loop {
+        tokio::select! {
+            verdicts = &mut consuming => return Ok(Some(verdicts)),
+            () = sleep(LOOK) => if !stream.still_mine().await? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Where an entry is in its stream.
+fn place(id: &[u8]) -> (u64, u64) {
+    let text = String::from_utf8_lossy(id);
+    let (ms, number) = text.split_once('-').unwrap_or((&text, "0"));
+    (ms.parse().unwrap_or(0), number.parse().unwrap_or(0))
+}
+
+impl StreamEntry {
+    /// When it was appended, in milliseconds since 1970 by the clock of Redis.
+    #[must_use]
+    pub fn appended_at_ms(&self) -> u64 {
+        place(&self.id).0
     }
 }
 

@@ -39,6 +39,7 @@ use crate::{
     joining::{self, Joins},
     limits::{self, CurrentLimits, Entrance, Users},
     metrics::Metrics,
+    notices::Notices,
     population::Population,
     reload::{Live, Reload, Reloader, Source, Started},
     revocation::{Ending, Keeper, Revocations, Revoker},
@@ -110,6 +111,7 @@ pub struct App {
     ingest: Option<Ingest>,
     key_fetcher: KeyFetcher,
     readers: Readers,
+    notices: Notices,
     connections: Connections,
     sockets: Sockets,
     drain: Drain,
@@ -153,7 +155,14 @@ impl App {
         let (bus, sets, arrivals, redis_bus) = bus(redis.as_ref(), &id, hub, &metrics)?;
         let interests = bus.interests().clone();
 
-        let (sockets, population) = (Sockets::default(), Arc::new(Population::default()));
+        let webhook = Webhook::new(
+            config.webhook,
+            config.limits.max_event_bytes,
+            metrics.webhook.clone(),
+        )?;
+        let (announcer, notices) = Notices::new(config.notices, redis.as_ref(), &webhook, &metrics.notices);
+        let population = Arc::new(Population::announced_by(announcer));
+        let sockets = Sockets::default();
         let roster = Arc::new(Roster::default());
         let revocations = Revocations::new(config.revocations, metrics.revocations.clone());
         let ending = Ending {
@@ -162,11 +171,6 @@ impl App {
             population: population.clone(),
             sockets: sockets.clone(),
         };
-        let webhook = Webhook::new(
-            config.webhook,
-            config.limits.max_event_bytes,
-            metrics.webhook.clone(),
-        )?;
         let hooks = Hooks::new(&id, &webhook, config.hooks);
         let (forwarding, forwarder, replies) =
             forwarding::channel(&id, bus.clone(), &sockets, &webhook, &metrics, &config.forward);
@@ -283,6 +287,7 @@ impl App {
             ingest,
             key_fetcher,
             readers,
+            notices,
             connections: Connections::default(),
             sockets,
             drain,
@@ -341,6 +346,7 @@ impl App {
             ingest,
             key_fetcher,
             readers,
+            notices,
             connections,
             sockets,
             drain,
@@ -379,6 +385,11 @@ impl App {
         parts.spawn(async move {
             reading.run().await;
             "the readers of backends' streams and queues".to_owned()
+        });
+        let (noticing, here) = (notices.clone(), cluster.clone());
+        parts.spawn(async move {
+            noticing.run(&here).await;
+            "the notices to backends".to_owned()
         });
         parts.spawn(async move {
             joins.run().await;
@@ -423,6 +434,7 @@ impl App {
             sockets.begin_closing();
             connections.close_all();
             connections.closed().await;
+            notices.finish().await;
             if let Some(redis) = redis {
                 redis.close().await;
             }

@@ -17,7 +17,7 @@ pub use live::Part;
 pub use node::NodeConfig;
 
 use crate::{
-    admin, api, auth, engine, forwarding, hooks, http, ingest, limits,
+    admin, api, auth, engine, forwarding, hooks, http, ingest, limits, notices,
     policy::{BUILTIN, Destination, Policy, WHATSAPP_CRM},
     reload, revocation,
     rules::InForce,
@@ -52,6 +52,8 @@ pub struct Config {
     pub hooks: hooks::Config,
     /// Requests to the backend, where there is one for them.
     pub webhook: Option<webhook::Config>,
+    /// Who is told who connects and disconnects.
+    pub notices: notices::Config,
     /// Logs.
     pub telemetry: telemetry::Config,
     /// When to read all this again.
@@ -80,6 +82,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         webhook::KEYS,
         forwarding::KEYS,
         hooks::KEYS,
+        notices::KEYS,
         telemetry::KEYS,
         reload::KEYS,
     ]
@@ -119,6 +122,7 @@ impl Config {
         let webhook = webhook::Config::read(&mut reader);
         let hooks = hooks::Config::read(&mut reader);
         let forward = forwarding::Config::read(&mut reader);
+        let notices = notices::Config::read(&mut reader, cluster.redis.is_some());
         let telemetry = telemetry::Config::read(&mut reader);
         let reload = reload::Config::read(&mut reader);
         let ingest = ingest::Config::read(&mut reader);
@@ -142,6 +146,7 @@ impl Config {
                 forward,
                 hooks,
                 webhook,
+                notices,
                 telemetry,
                 reload,
                 ingest,

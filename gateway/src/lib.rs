@@ -23,6 +23,7 @@
 //! | `joining` | clients that wait for a room to be opened, or for a token |
 //! | `expiry` | when tokens end |
 //! | `ingest` | messages of backends' own channels |
+//! | `notices` | who connected and disconnected, for backends |
 //! | `delivery` | from the bus to the sockets; what other nodes ask and order |
 //! | `tls` | the certificates of both listeners |
 //! | `limits` | what one client, address or user may take of a node |
@@ -54,6 +55,7 @@ pub mod ingest;
 pub mod joining;
 pub mod limits;
 pub mod metrics;
+pub mod notices;
 pub mod policy;
 pub mod population;
 pub mod query;

@@ -68,6 +68,8 @@ pub struct Metrics {
     pub webhook: webhook::Counters,
     /// 1 while every queue of the policy is being consumed.
     pub amqp_connected: Gauge,
+    /// What is counted of notices to backends.
+    pub notices: adapter_redis::NoticeMetrics,
     /// What `adapter-redis` counts.
     pub bus: adapter_redis::Metrics,
 }
@@ -315,6 +317,7 @@ impl Metrics {
             forwarded: forwarding::Counters::register(),
             webhook: webhook::Counters::register(),
             amqp_connected: gauge!("roomcast_amqp_connected"),
+            notices: adapter_redis::NoticeMetrics::register(),
             bus: adapter_redis::Metrics::register(),
         }
     }

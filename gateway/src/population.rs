@@ -6,12 +6,18 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{engine::SocketId, policy::Identity};
+use adapter_redis::{Announcement, Announcer, SessionAbout};
+
+use crate::{
+    engine::{CloseReason, SocketId},
+    policy::Identity,
+};
 
 /// Who is connected to this node.
 #[derive(Debug, Default)]
 pub struct Population {
     index: Mutex<Index>,
+    announcer: Announcer,
 }
 
 #[derive(Debug, Default)]
@@ -34,15 +40,24 @@ enum Several {
     More(Vec<SocketId>),
 }
 
-/// One session in the [`Population`]: counted when made, uncounted when dropped, exactly once.
+/// One session in the [`Population`]: counted and announced when made, uncounted when dropped, exactly once.
 #[derive(Debug)]
 pub struct Admission {
     population: Arc<Population>,
     socket: SocketId,
     identity: Arc<Identity>,
+    announcement: Announcement,
 }
 
 impl Population {
+    /// Nobody yet; who comes and goes is announced to backends.
+    pub(crate) fn announced_by(announcer: Announcer) -> Population {
+        Population {
+            index: Mutex::default(),
+            announcer,
+        }
+    }
+
     /// How many sockets are connected.
     pub fn connected(&self) -> usize {
         self.index().connected
@@ -125,11 +140,18 @@ impl Population {
             identity: identity.clone(),
             since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         };
+        let announcement = self.announcer.announce(|| SessionAbout {
+            session: socket.to_string().into(),
+            user: identity.user.clone(),
+            tenant: identity.tenant.as_deref().map(Box::from),
+            connected_at: known.since_ms,
+        });
         index.sockets.insert(socket, known);
         Admission {
             population: self.clone(),
             socket,
             identity,
+            announcement,
         }
     }
 
@@ -142,6 +164,11 @@ impl Admission {
     /// Who was admitted.
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
+    }
+
+    /// The session is over; backends are told why.
+    pub(crate) fn ends(&self, reason: CloseReason) {
+        self.announcement.end(reason.as_str());
     }
 }
 

@@ -277,7 +277,9 @@ impl Member for Session {
                 state.ending,
             )
         };
-        drop(admission);
+        if let Some(admission) = admission {
+            admission.ends(reason);
+        }
         if let Some(lifetime) = lifetime {
             self.common.expiry.remove(lifetime.ticket);
         }

@@ -31,6 +31,7 @@ mod connection;
 mod keeper;
 mod library;
 mod link;
+pub(crate) mod notices;
 mod resp;
 mod sets;
 pub(crate) mod stream;

@@ -16,6 +16,7 @@ mod function;
 mod ingest;
 mod interest;
 mod joins;
+mod notices;
 mod redis;
 mod relay;
 mod sets;

@@ -138,6 +138,19 @@ impl<'a> StreamConnection<'a> {
         self.without_gone(found).await
     }
 
+    /// As [`StreamConnection::next`], without those up to the last that is in hand.
+    pub(crate) async fn next_after(&mut self, last: &Bytes) -> Result<Vec<StreamEntry>, StreamError> {
+        if self.history {
+            let found = self.read(last).await?;
+            if !found.is_empty() {
+                return self.without_gone(found).await;
+            }
+            self.history = false;
+        }
+        let found = self.read(b">").await?;
+        self.without_gone(found).await
+    }
+
     async fn without_gone(&mut self, found: Vec<Read>) -> Result<Vec<StreamEntry>, StreamError> {
         let (mut entries, mut gone) = (Vec::with_capacity(found.len()), Vec::new());
         for read in found {

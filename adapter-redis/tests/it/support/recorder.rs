@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use adapter_redis::Metrics;
+use adapter_redis::{Metrics, NoticeMetrics};
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,
@@ -19,6 +19,10 @@ pub(crate) struct Recorded {
 impl Recorded {
     pub(crate) fn metrics(&self) -> Metrics {
         with_local_recorder(self, Metrics::register)
+    }
+
+    pub(crate) fn notices(&self) -> NoticeMetrics {
+        with_local_recorder(self, NoticeMetrics::register)
     }
 
     /// The value of a counter, or how often a histogram was given one.
