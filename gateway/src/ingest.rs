@@ -1,7 +1,7 @@
 //! Messages of backends' own channels, streams and queues: the policy says what becomes of them.
 //!
-//! What comes by a channel comes to every node, and is translated for the cluster ([`Ingesting`]). Streams and queues are
-//! read here ([`Readers`]): a message is published to the cluster and acknowledged after that.
+//! What comes by a channel comes to every node, and is translated for the cluster (`Ingesting`). Streams and queues are
+//! read here (`Readers`): a message is published to the cluster and acknowledged after that.
 
 #[cfg(feature = "amqp")]
 mod amqp;

@@ -3,14 +3,18 @@
 //!
 //! Every node has a recorder of its own, so that several nodes in one process (tests) do not mix.
 
+mod descriptions;
+mod labels;
+
 use std::{
     collections::HashMap,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+pub use self::labels::{Dropped, Reloaded, ShadowDecision};
 use crate::{
     auth::FetchOutcome, engine::CloseReason, forwarding, limits::Limit, refusal::Refusal, revocation, webhook,
 };
@@ -74,144 +78,6 @@ pub struct Metrics {
     pub bus: adapter_redis::Metrics,
 }
 
-/// Why something that arrived at the gateway went no further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dropped {
-    /// A client's event that no rule names.
-    UnknownEvent,
-    /// A client's packet that is no event.
-    MalformedEvent,
-    /// A reply whose values could not be computed from what the client sent.
-    ReplyFailed,
-    /// An answer or event for one socket that was gone or full.
-    SocketGone,
-    /// An event for a socket whose queue was full.
-    SlowConsumer,
-    /// A publication for a namespace that does not exist.
-    UnknownNamespace,
-    /// A client's event behind a room that is being entered, when too many wait there already.
-    EventQueueFull,
-    /// A client's wish to enter a room, when too many clients wait for rooms.
-    JoiningQueueFull,
-    /// A client's event for others that was refused.
-    RelayRefused,
-    /// A client's event for the backend that the policy or a limit refused.
-    ForwardRefused,
-    /// A client's event for the backend, when too many are on their way.
-    ForwardQueueFull,
-    /// A client's event for the backend that failed, with nobody to tell.
-    ForwardFailed,
-    /// A backend's answer that nobody waits for, or not any more.
-    ForwardReplyLate,
-    /// The look at a user's sockets on the other nodes, when too many users wait for theirs.
-    UserCheckQueueFull,
-    /// The share of an address in new sessions, when too many addresses are known.
-    AddressTableFull,
-    /// The wait for a key that is not known, when too many wait for the same key set.
-    KeyQueueFull,
-}
-
-impl Dropped {
-    const ALL: [Dropped; 16] = [
-        Dropped::UnknownEvent,
-        Dropped::MalformedEvent,
-        Dropped::ReplyFailed,
-        Dropped::SocketGone,
-        Dropped::SlowConsumer,
-        Dropped::UnknownNamespace,
-        Dropped::EventQueueFull,
-        Dropped::JoiningQueueFull,
-        Dropped::RelayRefused,
-        Dropped::ForwardRefused,
-        Dropped::ForwardQueueFull,
-        Dropped::ForwardFailed,
-        Dropped::ForwardReplyLate,
-        Dropped::UserCheckQueueFull,
-        Dropped::AddressTableFull,
-        Dropped::KeyQueueFull,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Dropped::UnknownEvent => "unknown_event",
-            Dropped::MalformedEvent => "malformed_event",
-            Dropped::ReplyFailed => "reply_failed",
-            Dropped::SocketGone => "socket_gone",
-            Dropped::SlowConsumer => "slow_consumer",
-            Dropped::UnknownNamespace => "unknown_namespace",
-            Dropped::EventQueueFull => "event_queue_full",
-            Dropped::JoiningQueueFull => "joining_queue_full",
-            Dropped::RelayRefused => "relay_refused",
-            Dropped::ForwardRefused => "forward_refused",
-            Dropped::ForwardQueueFull => "forward_queue_full",
-            Dropped::ForwardFailed => "forward_failed",
-            Dropped::ForwardReplyLate => "forward_reply_late",
-            Dropped::UserCheckQueueFull => "user_check_queue_full",
-            Dropped::AddressTableFull => "address_table_full",
-            Dropped::KeyQueueFull => "key_queue_full",
-        }
-    }
-}
-
-/// What a policy that is tried out is asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ShadowDecision {
-    /// Identity and rooms on connect.
-    Connect,
-    /// A room on request.
-    Subscribe,
-    /// An event for other clients.
-    Relay,
-    /// An event for the backend.
-    Forward,
-    /// An event that only one of the two has a rule for.
-    Event,
-}
-
-impl ShadowDecision {
-    const ALL: [ShadowDecision; 5] = [
-        ShadowDecision::Connect,
-        ShadowDecision::Subscribe,
-        ShadowDecision::Relay,
-        ShadowDecision::Forward,
-        ShadowDecision::Event,
-    ];
-
-    /// The label in metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ShadowDecision::Connect => "connect",
-            ShadowDecision::Subscribe => "subscribe",
-            ShadowDecision::Relay => "relay",
-            ShadowDecision::Forward => "forward",
-            ShadowDecision::Event => "event",
-        }
-    }
-}
-
-/// What became of a configuration that was read while the node runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reloaded {
-    /// The node does as it says.
-    Applied,
-    /// It says nothing else than before, or nothing that could be taken over.
-    Unchanged,
-    /// Something is wrong with it, and the node does as before.
-    Refused,
-}
-
-impl Reloaded {
-    const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Unchanged, Reloaded::Refused];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Reloaded::Applied => "applied",
-            Reloaded::Unchanged => "unchanged",
-            Reloaded::Refused => "refused",
-        }
-    }
-}
-
 /// Outcomes of handshakes beside the refusals.
 const ACCEPTED: &str = "accepted";
 /// Refused at the HTTP level while the node is being stopped.
@@ -247,7 +113,7 @@ impl Metrics {
     }
 
     fn register(handle: PrometheusHandle) -> Metrics {
-        describe();
+        descriptions::describe();
         gauge!("roomcast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         let outcomes = [ACCEPTED, DRAINING, ORIGIN, LIMITED]
             .into_iter()
@@ -432,93 +298,4 @@ fn refresh_refusals() -> impl Iterator<Item = Refusal> {
     let connection = Refusal::ALL.into_iter().filter(|r| r.number() < 2000);
     let more = [Refusal::BadData, Refusal::RateLimited, Refusal::IdentityChanged];
     connection.filter(move |r| !not_met.contains(r)).chain(more)
-}
-
-fn describe() {
-    use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_gauge!("roomcast_build_info", "Version of the running gateway; always 1.");
-    describe_gauge!(
-        "roomcast_connections",
-        "Sockets connected to this node, by transport."
-    );
-    describe_gauge!(
-        "roomcast_users",
-        "Different users with at least one socket on this node."
-    );
-    describe_gauge!("roomcast_rooms", "Rooms with at least one socket on this node.");
-    describe_counter!(
-        "roomcast_handshakes_total",
-        "Handshakes by outcome: accepted, a refusal's code, or refused at the HTTP level."
-    );
-    describe_histogram!(
-        "roomcast_handshake_duration_seconds",
-        Unit::Seconds,
-        "From a CONNECT packet to its decision; HTTP and network are not counted."
-    );
-    describe_counter!("roomcast_disconnects_total", "Sockets that went away, by reason.");
-    describe_counter!(
-        "roomcast_auth_refreshes_total",
-        "Tokens that connected clients showed in place of theirs, by outcome: refreshed, or a refusal's code. Those that could not even wait are only dropped."
-    );
-    describe_counter!(
-        "roomcast_auth_expired_total",
-        "Sockets that were sent away because their token had expired."
-    );
-    describe_counter!("roomcast_events_in_total", "Events that clients sent.");
-    describe_counter!(
-        "roomcast_events_out_total",
-        "Events queued for sockets, one for each recipient."
-    );
-    describe_counter!(
-        "roomcast_bytes_out_total",
-        Unit::Bytes,
-        "Bytes of these events, without framing."
-    );
-    describe_histogram!(
-        "roomcast_delivery_latency_seconds",
-        Unit::Seconds,
-        "From a publication's entry into the cluster to the queues of this node's sockets; once for each publication."
-    );
-    describe_counter!(
-        "roomcast_policy_condition_failures_total",
-        "Conditions of the policy that could not be evaluated (a claim is missing, types do not fit); each meant no."
-    );
-    describe_counter!(
-        "roomcast_policy_shadow_total",
-        "Decisions of the shadow policy, and whether it would have decided as the policy in force did."
-    );
-    describe_counter!(
-        "roomcast_reload_total",
-        "Configurations that were read again by signal or because a file has another content, by outcome."
-    );
-    describe_gauge!(
-        "roomcast_reload_last_success_timestamp_seconds",
-        "When a configuration without mistakes was read last, in seconds since 1970; at first, when the node started."
-    );
-    describe_counter!(
-        "roomcast_jwks_fetches_total",
-        "Fetches of key sets of identity providers, by outcome."
-    );
-    describe_gauge!(
-        "roomcast_jwks_keys",
-        "Keys in the fetched key sets that can verify tokens; those of files are not counted."
-    );
-    describe_gauge!(
-        "roomcast_jwks_last_success_timestamp_seconds",
-        "When the key set was fetched last, in seconds since 1970; of several the one for which that is longest ago, and 0 while one is missing."
-    );
-    describe_counter!(
-        "roomcast_gaps_total",
-        "Gaps after which events may be missing: in all rooms at once, or in single rooms with sockets here."
-    );
-    describe_counter!(
-        "roomcast_limited_total",
-        "Sessions turned away, sockets sent away or refused, and events refused, by the limit that was hit."
-    );
-    // roomcast_dropped_total is described by adapter-redis, which counts most of its reasons.
-    describe_gauge!(
-        "roomcast_amqp_connected",
-        "1 while this node consumes every queue of RabbitMQ that the policy names, else 0; 0 without such queues."
-    );
-    describe_gauge!("roomcast_draining", "1 while this node is being stopped.");
 }

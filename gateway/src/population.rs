@@ -8,10 +8,7 @@ use std::{
 
 use adapter_redis::{Announcement, Announcer, SessionAbout};
 
-use crate::{
-    engine::{CloseReason, SocketId},
-    policy::Identity,
-};
+use crate::{engine::SocketId, policy::Identity};
 
 /// Who is connected to this node.
 #[derive(Debug, Default)]
@@ -167,8 +164,8 @@ impl Admission {
     }
 
     /// The session is over; backends are told why.
-    pub(crate) fn ends(&self, reason: CloseReason) {
-        self.announcement.end(reason.as_str());
+    pub(crate) fn ends(&self, reason: &'static str) {
+        self.announcement.end(reason);
     }
 }
 

@@ -277,6 +277,11 @@ impl Member for Session {
                 state.ending,
             )
         };
+        // The engine sees that it was sent away; why, only the session knows.
+        let reason = match ending {
+            Some(ending) if reason == CloseReason::ServerDisconnect => ending,
+            _ => reason.as_str(),
+        };
         if let Some(admission) = admission {
             admission.ends(reason);
         }
@@ -290,11 +295,6 @@ impl Member for Session {
         if let Some(waiting) = waiting {
             self.common.metrics.dropped(Dropped::SocketGone, waiting.len());
         }
-        // The engine sees that it was sent away; why, only the session knows.
-        let reason = match ending {
-            Some(ending) if reason == CloseReason::ServerDisconnect => ending,
-            _ => reason.as_str(),
-        };
         self.common.metrics.disconnected(reason);
         tracing::info!(
             socket.id = %self.socket,

@@ -25,7 +25,8 @@ fuzz_target!(|text: &[u8]| {
     };
     assert!(text.len() <= MOST_BYTES && entries.len() <= MOST_KEYS);
     assert!(set.count() > 0 && set.count() + set.secrets() <= entries.len());
-    let is_secret = |entry: &&Value| entry.get("kty").is_some_and(|kty| kty == "oct") || entry.get("d").is_some();
+    let is_secret =
+        |entry: &&Value| entry.get("kty").is_some_and(|kty| kty == "oct") || entry.get("d").is_some();
     assert_eq!(set.secrets(), entries.iter().filter(is_secret).count());
 
     let kid = entries.iter().find_map(|entry| entry.get("kid")).cloned();
@@ -49,7 +50,10 @@ fuzz_target!(|text: &[u8]| {
         let header = serde_json::json!({"alg": algorithm, "kid": kid}).to_string();
         for signature in ["", "AAAA", &claims] {
             let token = format!("{}.{claims}.{signature}", URL_SAFE_NO_PAD.encode(&header));
-            assert!(verifier.verify_now(&token, now()).is_err(), "a forged token is let in");
+            assert!(
+                verifier.verify_now(&token, now()).is_err(),
+                "a forged token is let in"
+            );
         }
     }
 });

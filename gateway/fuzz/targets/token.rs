@@ -29,7 +29,10 @@ fuzz_target!(|text: &str| {
 });
 
 fn forged(text: &str) {
-    assert!(VERIFIER.verify_now(text, now()).is_err(), "a forged token is let in");
+    assert!(
+        VERIFIER.verify_now(text, now()).is_err(),
+        "a forged token is let in"
+    );
     let (none, headers) = (Value::Null, HeaderMap::new());
     let admit = |auth: &Value, headers: &HeaderMap, query: &str| {
         let places = Places { auth, headers, query };

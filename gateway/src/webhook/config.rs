@@ -1,6 +1,6 @@
 //! The keys of the webhook.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::Uri;
 
@@ -100,8 +100,8 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
-/// Where requests go, and what bounds them.
-#[derive(Debug, Clone)]
+/// Where requests go, and what bounds them. `Debug` does not show the URL: some hold a key.
+#[derive(Clone)]
 pub struct Config {
     /// Where they go.
     pub url: Uri,
@@ -117,6 +117,19 @@ pub struct Config {
     pub breaker_failures: u32,
     /// For how long.
     pub breaker_pause: Duration,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("secrets", &self.secrets)
+            .field("timeout", &self.timeout)
+            .field("max_concurrency", &self.max_concurrency)
+            .field("queue", &self.queue)
+            .field("breaker_failures", &self.breaker_failures)
+            .field("breaker_pause", &self.breaker_pause)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {

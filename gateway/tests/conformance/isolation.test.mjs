@@ -218,7 +218,7 @@ for (const [way, transports] of Object.entries(WAYS)) {
 
     test("names of events that are the gateway's, the protocol's or a backend's", async () => {
       const scene = await bothTenants();
-      const names = ["message:received", "secret", "typing:indicator", "system:notification", "team:activity", "auth:refresh", "auth:expiring",
+      const names = ["message:received", "secret", "typing:indicator", "system:notification", "team:activity", "auth:expiring",
         "join", "leave", "publish", "emit", "broadcast", "to", "room", "rooms", "subscribe", "presence", "history", "settled", "pong", "*"];
       for (const name of names) {
         for (const data of [{ room: A.automatic[0], event: "secret", data: "of b" }, A.ids.tenant, [A.ids.user]]) {
@@ -226,6 +226,11 @@ for (const [way, transports] of Object.entries(WAYS)) {
           assert.deepEqual([ok, code], [false, "unknown_event"], name);
           scene.theirs[1].emit(name, data);
         }
+      }
+      // Takes a token of the same user, and nothing else.
+      for (const data of [{ room: A.automatic[0] }, A.ids.tenant, { token: token(A.claims) }]) {
+        const { ok, code } = await scene.theirs[0].ask("auth:refresh", data);
+        assert.deepEqual([ok, code], [false, data.token ? "identity_changed" : "bad_data"]);
       }
       // The client itself would refuse to send these.
       for (const name of ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]) {

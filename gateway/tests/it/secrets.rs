@@ -22,11 +22,19 @@ fn environment(folder: &Folder) -> (MapEnv, Vec<String>) {
     let env = [
         ("POLICY", "builtin:whatsapp-crm"),
         ("AUTH__JWT__HMAC_SECRET", "hunter2-hmac-0123456789-0123456789"),
+        (
+            "AUTH__JWT__HMAC_PREVIOUS_SECRET",
+            "hunter2-before-0123456789-0123456789",
+        ),
         ("API__KEYS", "hunter2-admin,hunter2-admin-2"),
         ("API__PUBLISH_KEYS", "hunter2-publish"),
         ("API__READ_KEYS", "hunter2-read"),
         ("REDIS__URL", "redis://user:hunter2-redis@127.0.0.1:6379"),
         ("CLUSTER__SECRET_FILE", "cluster.key"),
+        ("WEBHOOK__URL", "https://127.0.0.1/hook?key=hunter2-webhook"),
+        ("WEBHOOK__SECRET", "hunter2-webhook-0123456789"),
+        ("WEBHOOK__PREVIOUS_SECRET", "hunter2-webhook-before-0123456789"),
+        ("AMQP__URL", "amqp://user:hunter2-amqp@127.0.0.1"),
         ("SERVER__TLS_CERT_FILE", "tls.pem"),
         ("SERVER__TLS_KEY_FILE", "tls.key"),
         ("OPS__TLS_CERT_FILE", "tls.pem"),
@@ -83,6 +91,8 @@ fn what_holds_secrets_does_not_show_them() {
         ("the API's keys", format!("{:?}", config.admin.api_keys)),
         ("the cluster", format!("{:?}", config.cluster)),
         ("the certificates", format!("{:?}", config.tls)),
+        ("the webhook", format!("{:?}", config.webhook)),
+        ("queues", format!("{:?}", config.ingest)),
     ] {
         assert!(!shown.is_empty());
         assert_silent(what, &shown, &secrets);
@@ -98,6 +108,9 @@ fn problems_repeat_no_secret() {
     for (name, value) in [
         ("API__READ_KEYS", "hunter2 read"),
         ("REDIS__URL", "redis://user:hunter2-redis@[no-host"),
+        ("WEBHOOK__URL", "ftp://user:hunter2-webhook@127.0.0.1"),
+        ("WEBHOOK__SECRET", "hunter2"),
+        ("AMQP__URL", "amqp://user:hunter2-amqp@[no-host"),
         ("AUTH__JWT__ALGORITHMS", "RS256"),
     ] {
         env.insert(format!("ROOMCAST__{name}"), value.to_owned());
@@ -105,7 +118,7 @@ fn problems_repeat_no_secret() {
     let problems = Config::from_layers(Layers::load(None, &MapEnv(env), &[]))
         .map(|_| ())
         .unwrap_err();
-    assert!(problems.0.len() >= 6, "{problems}");
+    assert!(problems.0.len() >= 9, "{problems}");
     assert_silent("the list of problems", &problems.to_string(), &secrets);
     assert_silent("the list of problems", &format!("{problems:?}"), &secrets);
 }

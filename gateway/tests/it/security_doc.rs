@@ -6,21 +6,8 @@ use gateway::{config::keys, settings::Kind};
 
 const DOC: &str = include_str!("../../../docs/security.md");
 
-/// Keys that parts bring along which come at the same time as the document.
-const COMING: &[&str] = &[
-    "amqp.url_file",
-    "auth.jwt.hmac_previous_secret_file",
-    "auth.jwt.jwks_file",
-    "auth.jwt.jwks_url",
-    "auth.revocations.keep",
-    "notices.to",
-    "webhook.previous_secret_file",
-    "webhook.secret_file",
-    "webhook.url",
-];
-
 fn is_key(name: &str) -> bool {
-    COMING.contains(&name) || keys().any(|key| key.path == name && key.kind != Kind::Planned)
+    keys().any(|key| key.path == name && key.kind != Kind::Planned)
 }
 
 /// `auth.jwt.leeway` and the like: what is quoted, has dots, and is no file.

@@ -8,7 +8,7 @@ fn messages_of_other_shapes_become_events() {
     let policy = crm();
     let feed = IngestSource::Channel(FEED.to_owned());
     assert_eq!(policy.channels(), [FEED]);
-    assert_eq!(policy.ingest_sources(), [feed.clone()]);
+    assert_eq!(policy.ingest_sources(), std::slice::from_ref(&feed));
     for (message, expect) in [
         (
             r#"{"type":"new_message","tenantId":"t","data":{"b":1,"a":12345678901234567890.10}}"#,
