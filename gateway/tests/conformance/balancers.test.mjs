@@ -5,11 +5,12 @@ import { readFileSync } from "node:fs";
 import { Agent } from "node:http";
 import { before, describe, test } from "node:test";
 import { BALANCERS, Balancer, canRun, timeouts } from "./support/balancer.mjs";
-import { Site } from "./support/site.mjs";
 import { Client, TRANSPORTS } from "./support/client.mjs";
 import { formed } from "./support/cluster.mjs";
+import { Leaving } from "./support/leaving.mjs";
 import { POLICY } from "./support/node.mjs";
 import { Requests } from "./support/requests.mjs";
+import { Site } from "./support/site.mjs";
 import { stage } from "./support/stage.mjs";
 import { token } from "./support/token.mjs";
 import { until } from "./support/until.mjs";
@@ -154,6 +155,24 @@ describe("balancers", () => {
     }
   });
 
+  test("HAProxy and Traefik: who is refused by a node that is full is let in by another, and /healthz is asked", async () => {
+    await Promise.all(balancers.filter((one) => one.product !== "nginx").map(async (shipped) => {
+      const leaving = on.keep(await Leaving.start());
+      const one = { ...shipped, runs: on.keep(await Balancer.start(shipped, [nodes[0], nodes[1], leaving])) };
+      const nine = () => Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => connect(one, WAYS[n % 3])));
+      if (one.stickiness === "cookie") {
+        await nine();
+        assert.ok(leaving.others.length > 0, `${one.name}: it was tried`);
+        for (const request of leaving.others) assert.match(request, /^GET (?!.*sid=)/, "and nothing but the start of a session");
+      }
+      [leaving.isHealthy, leaving.asked] = [false, 0];
+      await until("it has said no twice, and once more", () => leaving.asked > 2);
+      leaving.others = [];
+      await nine();
+      assert.deepEqual(leaving.others, [], one.name);
+    }));
+  });
+
   test("clients that have nothing to say stay connected, over pings and empty polls", async () => {
     await until("each has been pinged", () => residents.every((client) => client.pings > 0), { within: 30_000 });
     residents.forEach(assertStayed);
@@ -259,7 +278,11 @@ describe("balancers", () => {
       extraHeaders,
     });
     Object.assign(client, { one, way, address: from, user: `u${joined}`, disconnects: 0 });
-    client.socket.on("disconnect", () => (client.disconnects += 1));
+    client.socket.on("connect", () => (client.isIn = true));
+    client.socket.on("disconnect", () => {
+      if (client.isIn) client.disconnects += 1; // the client says it of attempts, too
+      client.isIn = false;
+    });
     return client;
   }
 

@@ -10,8 +10,11 @@ import { freePort } from "./port.mjs";
 import { until } from "./until.mjs";
 
 const SHIPPED = resolve(import.meta.dirname, "../../../../docs/load-balancers");
-const TRAEFIK = process.env.TRAEFIK_BIN ?? join(TARGET, "tools/traefik-3.7.15/traefik");
+/** Where `./test` puts it, and where Debian puts the other two. */
+const PATH = [join(TARGET, "tools/bin"), process.env.PATH, "/usr/sbin"].join(":");
 
+/** Traefik is a large program, and has to be read first. */
+const START = 30_000;
 /** The nodes of the shipped files. */
 const NODES = ["10.0.1.1:3000", "10.0.1.2:3000", "10.0.1.3:3000"];
 
@@ -31,7 +34,7 @@ const PRODUCTS = {
   traefik: {
     files: (stickiness) => ({ "traefik.yaml": "traefik.yaml", "dynamic.yaml": `traefik-${stickiness}.yaml` }),
     listens: { "traefik.yaml": ['address: ":80"', (address) => `address: "${address}"`] },
-    command: () => [TRAEFIK, ["--configfile=traefik.yaml"]],
+    command: () => ["traefik", ["--configfile=traefik.yaml"]],
   },
 };
 
@@ -74,13 +77,18 @@ export class Balancer {
       writeFileSync(join(balancer.folder, file), edit(text, file));
     }
     const [program, args] = command(balancer.folder);
-    balancer.child = new Child(name, program, args, { cwd: balancer.folder, env: environment() });
-    const up = until(`${name} passes requests on`, () => balancer.#passes());
+    balancer.child = new Child(name, program, args, { cwd: balancer.folder, env: environment({ PATH }) });
+    const up = until(`${name} passes requests on`, () => balancer.#passes(), { within: START });
     const ended = balancer.child.exit.then(() => {
       throw new Error(`${program} ended instead of serving:\n${balancer.child.tail()}`);
     });
-    await Promise.race([up, ended]);
-    return balancer;
+    try {
+      await Promise.race([up, ended]);
+      return balancer;
+    } catch (error) {
+      await balancer.close();
+      throw error;
+    }
   }
 
   async close() {
