@@ -7,8 +7,8 @@ import { before, describe, test } from "node:test";
 import { BALANCERS, Balancer, canRun, timeouts } from "./support/balancer.mjs";
 import { Client, TRANSPORTS } from "./support/client.mjs";
 import { formed } from "./support/cluster.mjs";
-import { Leaving } from "./support/leaving.mjs";
 import { POLICY } from "./support/node.mjs";
+import { Pretender } from "./support/pretender.mjs";
 import { Requests } from "./support/requests.mjs";
 import { Site } from "./support/site.mjs";
 import { stage } from "./support/stage.mjs";
@@ -157,20 +157,36 @@ describe("balancers", () => {
 
   test("HAProxy and Traefik: who is refused by a node that is full is let in by another, and /healthz is asked", async () => {
     await Promise.all(balancers.filter((one) => one.product !== "nginx").map(async (shipped) => {
-      const leaving = on.keep(await Leaving.start());
-      const one = { ...shipped, runs: on.keep(await Balancer.start(shipped, [nodes[0], nodes[1], leaving])) };
+      const full = on.keep(await Pretender.start());
+      const one = { ...shipped, runs: on.keep(await Balancer.start(shipped, [nodes[0], nodes[1], full])) };
       const nine = () => Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => connect(one, WAYS[n % 3])));
       if (one.stickiness === "cookie") {
-        await nine();
-        assert.ok(leaving.others.length > 0, `${one.name}: it was tried`);
-        for (const request of leaving.others) assert.match(request, /^GET (?!.*sid=)/, "and nothing but the start of a session");
+        await until(`${one.name}: the full one was tried`, async () => (await nine()) && full.requests.length > 0);
+        for (const request of full.requests) assert.match(request, /^GET (?!.*sid=)/, "and nothing but the start of a session");
       }
-      [leaving.isHealthy, leaving.asked] = [false, 0];
-      await until("it has said no twice, and once more", () => leaving.asked > 2);
-      leaving.others = [];
+      [full.isHealthy, full.asked] = [false, 0];
+      await until("it has said no twice, and once more", () => full.asked > 2);
+      full.requests = [];
       await nine();
-      assert.deepEqual(leaving.others, [], one.name);
+      assert.deepEqual(full.requests, [], one.name);
     }));
+  });
+
+  test("a POST is sent to one node and to no other, whether that refuses it or breaks", async () => {
+    const three = await Promise.all([1, 2, 3].map(() => Pretender.start()));
+    three.forEach((node) => on.keep(node));
+    const urls = await each(async (one) => on.keep(await Balancer.start(one, three)).url);
+    for (const [way, does] of Object.entries({ refuses: (answer) => answer(503), breaks: (_, socket) => socket.destroy() })) {
+      three.forEach((node) => (node.does = does));
+      await each(async (one, n) => {
+        const asked = `${urls[n]}/socket.io/?EIO=4&transport=polling&sid=${way}-${n}`;
+        // HAProxy ends a connection that was kept, without an answer.
+        const status = await fetch(asked, { method: "POST", body: "41" }).then((answer) => answer.status, () => "closed");
+        assert.ok(["closed", 502, 503].includes(status), `${one.name} ${way}: ${status}`);
+        const sent = three.flatMap((node) => node.requests.filter((request) => request.endsWith(`sid=${way}-${n}`)));
+        assert.equal(sent.length, 1, `${one.name} ${way}: ${sent}`);
+      });
+    }
   });
 
   test("clients that have nothing to say stay connected, over pings and empty polls", async () => {
