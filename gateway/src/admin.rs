@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{runtime::Handle, task::spawn_blocking, time::Instant};
 
 use crate::{
     api,
@@ -149,21 +149,28 @@ async fn readyz(State(operations): State<Operations>) -> Response {
 
 async fn metrics(State(operations): State<Operations>) -> Response {
     let Operations {
+        cluster,
         metrics,
         sockets,
         population,
         ..
-    } = &operations;
+    } = operations;
     metrics.set_population(
         sockets.transports(),
         population.user_count(),
         sockets.room_count(),
     );
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        metrics.render(),
-    )
-        .into_response()
+    metrics.set_nodes(cluster.nodes().len());
+    let runtime = Handle::current().metrics();
+    let text = spawn_blocking(move || {
+        metrics.set_process(&runtime);
+        metrics.render()
+    });
+    match text.await {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        // Nothing is better than half of it: whoever scrapes sees that the node is not well.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn stats(State(operations): State<Operations>) -> Response {

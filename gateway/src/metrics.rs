@@ -5,16 +5,22 @@
 
 mod descriptions;
 mod labels;
+mod process;
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use tokio::runtime::RuntimeMetrics;
 
 pub use self::labels::{Dropped, Reloaded, ShadowDecision};
+use self::process::Process;
 use crate::{
     auth::FetchOutcome, engine::CloseReason, forwarding, limits::Limit, refusal::Refusal, revocation, webhook,
 };
@@ -28,9 +34,11 @@ const SECONDS: &[f64] = &[
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
+    process: Process,
     connections: [Gauge; 2],
     users: Gauge,
     rooms: Gauge,
+    nodes: Gauge,
     handshakes: HashMap<&'static str, Counter>,
     disconnects: HashMap<&'static str, Counter>,
     auth_refreshes: HashMap<&'static str, Counter>,
@@ -108,21 +116,25 @@ impl Metrics {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
             .build_recorder();
-        let handle = recorder.handle();
-        Ok(metrics::with_local_recorder(&recorder, || Self::register(handle)))
+        let recorder = Arc::new(recorder);
+        Ok(metrics::with_local_recorder(&*recorder, || {
+            Self::register(recorder.clone())
+        }))
     }
 
-    fn register(handle: PrometheusHandle) -> Metrics {
+    fn register(recorder: Arc<PrometheusRecorder>) -> Metrics {
         descriptions::describe();
         gauge!("roomcast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         let outcomes = [ACCEPTED, DRAINING, ORIGIN, LIMITED]
             .into_iter()
             .chain(Refusal::ALL.into_iter().map(Refusal::code));
         Metrics {
-            handle,
+            handle: recorder.handle(),
+            process: Process::register(recorder),
             connections: ["websocket", "polling"].map(|t| gauge!("roomcast_connections", "transport" => t)),
             users: gauge!("roomcast_users"),
             rooms: gauge!("roomcast_rooms"),
+            nodes: gauge!("roomcast_nodes"),
             handshakes: outcomes
                 .map(|o| (o, counter!("roomcast_handshakes_total", "outcome" => o)))
                 .collect(),
@@ -279,6 +291,16 @@ impl Metrics {
         polling.set(transports.polling as f64);
         self.users.set(users as f64);
         self.rooms.set(rooms as f64);
+    }
+
+    /// Sets how many nodes this one knows to live, itself included.
+    pub fn set_nodes(&self, nodes: usize) {
+        self.nodes.set(nodes as f64);
+    }
+
+    /// Sets what the process and its runtime are at. Reads files.
+    pub fn set_process(&self, runtime: &RuntimeMetrics) {
+        self.process.look(runtime);
     }
 
     /// Everything in Prometheus' text format.

@@ -14,6 +14,10 @@ pub(super) fn describe() {
         "Different users with at least one socket on this node."
     );
     describe_gauge!("roomcast_rooms", "Rooms with at least one socket on this node.");
+    describe_gauge!(
+        "roomcast_nodes",
+        "Nodes that this one knows to live, itself included; 1 while its link to Redis is down."
+    );
     describe_counter!(
         "roomcast_handshakes_total",
         "Handshakes by outcome: accepted, a refusal's code, or refused at the HTTP level."

@@ -16,6 +16,7 @@ mod config;
 mod drain;
 mod explain;
 mod limits;
+mod metrics_doc;
 mod operations;
 mod orders;
 mod policy_doc;
