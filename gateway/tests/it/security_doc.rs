@@ -1,18 +1,19 @@
-//! docs/security.md names what there is.
+//! docs/security.md and docs/operations.md name what there is.
 
 use std::{fs, path::Path};
 
 use gateway::{config::keys, settings::Kind};
 
-const DOC: &str = include_str!("../../../docs/security.md");
+const SECURITY: &str = include_str!("../../../docs/security.md");
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
 fn is_key(name: &str) -> bool {
     keys().any(|key| key.path == name && key.kind != Kind::Planned)
 }
 
 /// `auth.jwt.leeway` and the like: what is quoted, has dots, and is no file.
-fn quoted() -> impl Iterator<Item = &'static str> {
-    let texts = DOC
+fn quoted(doc: &'static str) -> impl Iterator<Item = &'static str> {
+    let texts = doc
         .split("```")
         .step_by(2)
         .flat_map(|text| text.split('`').skip(1).step_by(2));
@@ -43,36 +44,51 @@ fn flat(table: &toml::Table, prefix: &str, found: &mut Vec<String>) {
 
 #[test]
 fn every_key_is_one() {
-    let mut found: Vec<String> = quoted().map(str::to_owned).collect();
+    let mut found: Vec<String> = quoted(SECURITY).map(str::to_owned).collect();
     assert!(found.len() > 40, "{found:?}");
-    for block in DOC.split("```toml\n").skip(1) {
+    for block in SECURITY.split("```toml\n").skip(1) {
         let (text, _) = block.split_once("```").unwrap();
         flat(&toml::from_str(text).unwrap(), "", &mut found);
     }
+    let before = found.len();
+    found.extend(quoted(OPERATIONS).map(str::to_owned));
+    assert!(found.len() > before + 20, "{found:?}");
     assert!(found.iter().any(|key| key == "limits.max_rooms_per_socket"));
     let unknown: Vec<&String> = found.iter().filter(|name| !is_key(name)).collect();
-    assert!(unknown.is_empty(), "docs/security.md names {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "docs/security.md or docs/operations.md names {unknown:?}"
+    );
 }
 
 #[test]
 fn every_link_leads_somewhere() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    let targets: Vec<&str> = DOC
-        .split("](")
-        .skip(1)
-        .map(|rest| rest.split_once(')').unwrap().0)
-        .collect();
-    assert!(targets.len() > 40);
-    for target in targets {
-        let (file, heading) = target.split_once('#').unwrap_or((target, ""));
-        let text = if file.is_empty() {
-            DOC.to_owned()
-        } else {
-            fs::read_to_string(docs.join(file)).unwrap_or_else(|error| panic!("{target}: {error}"))
-        };
-        let is_heading = |line: &str| line.starts_with('#') && anchor(line) == heading;
-        assert!(heading.is_empty() || text.lines().any(is_heading), "{target}");
+    for doc in [SECURITY, OPERATIONS] {
+        let targets: Vec<&str> = doc
+            .split("](")
+            .skip(1)
+            .map(|rest| rest.split_once(')').unwrap().0)
+            .collect();
+        assert!(targets.len() > 40);
+        for target in targets {
+            assert_leads_somewhere(doc, target);
+        }
     }
+}
+
+fn assert_leads_somewhere(doc: &str, target: &str) {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+    if docs.join(file).is_dir() && !file.is_empty() {
+        return;
+    }
+    let text = if file.is_empty() {
+        doc.to_owned()
+    } else {
+        fs::read_to_string(docs.join(file)).unwrap_or_else(|error| panic!("{target}: {error}"))
+    };
+    let is_heading = |line: &str| line.starts_with('#') && anchor(line) == heading;
+    assert!(heading.is_empty() || text.lines().any(is_heading), "{target}");
 }
 
 fn anchor(heading: &str) -> String {
