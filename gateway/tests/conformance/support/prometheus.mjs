@@ -1,4 +1,4 @@
-// A real Prometheus that scrapes nodes each second and evaluates rules, and its tool.
+// A real Prometheus that scrapes nodes every two seconds and evaluates rules each second, and its tool.
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ export class Prometheus {
     prometheus.port = await freePort();
     prometheus.folder = mkdtempSync(join(tmpdir(), "roomcast-prometheus-"));
     const config = {
-      global: { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "1s" },
+      global: { scrape_interval: "2s", scrape_timeout: "2s", evaluation_interval: "1s" },
       rule_files: rules,
       scrape_configs: [{ job_name: "roomcast", static_configs: [{ targets: nodes.map((node) => `127.0.0.1:${node.opsPort}`) }] }],
     };
