@@ -66,3 +66,8 @@ app.kubernetes.io/component: redis
 {{- define "roomcast.ops.scheme" -}}
 {{- ternary "https" "http" (ne .Values.tls.ops.existingSecret "") -}}
 {{- end -}}
+
+{{/* A value as text, and nothing where it was set to null. */}}
+{{- define "roomcast.text" -}}
+{{- if not (kindIs "invalid" .) -}}{{- toString . -}}{{- end -}}
+{{- end -}}

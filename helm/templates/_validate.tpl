@@ -49,11 +49,13 @@
 {{- fail "config.limits.max_connections_per_ip would count all clients as one, since the proxy is the only address that nodes see: set config.server.trusted_proxies to the addresses of the ingress controller" -}}
 {{- end -}}
 
-{{- if and $v.podDisruptionBudget.enabled (ne (toString $v.podDisruptionBudget.minAvailable) "") (ne (toString $v.podDisruptionBudget.maxUnavailable) "") -}}
+{{- if $v.podDisruptionBudget.enabled -}}
+{{- $bounds := compact (list (include "roomcast.text" $v.podDisruptionBudget.maxUnavailable) (include "roomcast.text" $v.podDisruptionBudget.minAvailable)) -}}
+{{- if gt (len $bounds) 1 -}}
 {{- fail "podDisruptionBudget: set only one of maxUnavailable and minAvailable; empty the other one" -}}
-{{- end -}}
-{{- if and $v.podDisruptionBudget.enabled (eq (toString $v.podDisruptionBudget.minAvailable) "") (eq (toString $v.podDisruptionBudget.maxUnavailable) "") -}}
+{{- else if not $bounds -}}
 {{- fail "podDisruptionBudget: set maxUnavailable or minAvailable, or enabled to false" -}}
+{{- end -}}
 {{- end -}}
 
 {{- if $scaled -}}
