@@ -27,6 +27,7 @@ use crate::question::{Acks, Answer, Question};
 use crate::reach::Reach;
 use crate::relay::{Phase, Relay, Relayed, Relays};
 use crate::requests::Requests;
+use crate::tap::Tap;
 use crate::wire::{Frame, SecretKeys};
 
 /// How many messages are applied before heartbeats and answers get their turn.
@@ -48,6 +49,8 @@ pub struct ClusterConfig {
     /// What makes envelopes of messages of foreign channels
     /// ([`RedisConfig::channels`](crate::RedisConfig::channels)). Default: nobody, and they are dropped and counted.
     pub translator: Option<Arc<dyn Translate>>,
+    /// Where what passes can be looked at (default: nowhere).
+    pub tap: Tap,
 }
 
 /// A node of the cluster. Clones are the same node.
@@ -195,13 +198,17 @@ impl Cluster {
     /// Publishes what has to be kept until it is published: by the bus, or not at all, and nobody counts. Whether it was;
     /// if not, it may be all the same, and is to be published again with the same [`Envelope::id`].
     pub async fn publish_from(&self, source: Source, envelope: Envelope) -> bool {
-        let outcome = self.node.publish_by_bus(envelope).await;
+        let outcome = self.node.publish_by_bus(source, envelope).await;
         self.node.metrics.publish(source, outcome);
         matches!(outcome, Outcome::Uncounted | Outcome::Repeated)
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.node.metrics
+    }
+
+    pub(crate) fn tap(&self) -> &Tap {
+        &self.node.config.tap
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -308,6 +315,7 @@ impl Default for ClusterConfig {
             limits: Limits::default(),
             keys: SecretKeys::none(),
             translator: None,
+            tap: Tap::default(),
         }
     }
 }
@@ -334,6 +342,7 @@ impl fmt::Debug for ClusterConfig {
             .field("limits", &self.limits)
             .field("keys", &self.keys)
             .field("translator", &self.translator.is_some())
+            .field("tap", &self.tap)
             .finish()
     }
 }

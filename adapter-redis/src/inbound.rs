@@ -21,6 +21,7 @@ use crate::outbox::Outbox;
 use crate::publication::Publication;
 use crate::question::{Acks, Answer, Question, Reply};
 use crate::room::RoomName;
+use crate::tap::{Passage, Way};
 use crate::wire::{About, Frame, Handling, Message, Stored, StoredBody, WireError};
 
 mod complaints;
@@ -108,6 +109,7 @@ impl<'a> Receiving<'a> {
             Err(error) => {
                 metrics.invalid(source, &error);
                 metrics.dropped(Dropped::EnvelopeInvalid, 1);
+                self.lost(Way::of(source), error.reason(), room, json.len());
                 if let Some(since_last) = self.complaints.another(Instant::now()) {
                     tracing::warn!(
                         reason = error.reason(),
@@ -135,6 +137,7 @@ impl<'a> Receiving<'a> {
                     let metrics = &self.node.metrics;
                     metrics.publish(Source::Foreign, Outcome::Invalid);
                     metrics.dropped(Dropped::Untranslated, 1);
+                    self.lost(Way::of(Source::Foreign), reason, None, payload.len());
                     if let Some(since_last) = self.complaints.another(Instant::now()) {
                         let bytes = payload.len();
                         tracing::warn!(
@@ -159,7 +162,7 @@ impl<'a> Receiving<'a> {
         if stamp.is_some() {
             self.lag(&publication);
         }
-        let sockets = self.deliver(&publication);
+        let sockets = self.deliver(&publication, Way::of(source));
         self.node.metrics.publish(
             source,
             if sockets > 0 {
@@ -275,7 +278,7 @@ impl<'a> Receiving<'a> {
             self.node.metrics.received(false);
             0
         } else {
-            self.deliver(&publication) as u64
+            self.deliver(&publication, Way::frame(&sender)) as u64
         };
         match request {
             Some(request) if own => self.late_unless(self.node.reached.answer(request, &sender, sockets)),
@@ -287,6 +290,16 @@ impl<'a> Receiving<'a> {
     fn ask_sockets(&mut self, to: NodeId, request: u64, publication: &Publication, timeout: Duration) {
         let acks = self.node.local.request(publication, timeout.min(MAX_ACK_TIMEOUT));
         self.node.metrics.received(true);
+        let tap = &self.node.config.tap;
+        if tap.is_open() {
+            tap.show(&Passage::Delivered {
+                way: Way::frame(&to),
+                publication,
+                arrived: std::time::SystemTime::now(),
+                took: Duration::ZERO,
+                sockets: None,
+            });
+        }
         self.work(async move {
             let reply = Reply::Acks(acks.await);
             Served { to, request, reply }
@@ -341,10 +354,20 @@ impl<'a> Receiving<'a> {
     }
 
     /// The only place where something from the bus reaches sockets.
-    fn deliver(&self, publication: &Publication) -> usize {
-        let sockets = self.node.local.deliver(publication);
+    fn deliver(&self, publication: &Publication, way: Way<'_>) -> usize {
+        let sockets = self.node.deliver(publication, way);
         self.node.metrics.received(sockets > 0);
         sockets
+    }
+
+    fn lost(&self, way: Way<'_>, reason: &'static str, room: Option<&RoomName>, bytes: usize) {
+        self.node.config.tap.show(&Passage::Lost {
+            way,
+            reason,
+            publication: None,
+            room,
+            bytes: Some(bytes),
+        });
     }
 
     fn lag(&self, publication: &Publication) {
@@ -377,7 +400,13 @@ impl<'a> Receiving<'a> {
     }
 
     fn unreadable(&mut self, error: WireError, bytes: usize) {
-        self.node.metrics.dropped(error.into(), 1);
+        let dropped = Dropped::from(error);
+        self.node.metrics.dropped(dropped, 1);
+        let way = Way {
+            source: "node",
+            from: None,
+        };
+        self.lost(way, dropped.label(), None, bytes);
         if let Some(since_last) = self.complaints.another(Instant::now()) {
             tracing::warn!(%error, bytes, since_last, "a frame from a node cannot be read");
         }

@@ -58,11 +58,13 @@ impl Ingest {
         let metrics = self.cluster.metrics();
         let Some(json) = entry.field(FIELD) else {
             metrics.publish(Source::Stream, Outcome::Invalid);
+            self.cluster.refused(Source::Stream, "no_envelope", 0);
             return Err("no_envelope");
         };
         let parsed = Envelope::parse(json, self.cluster.limits());
         let mut envelope = parsed.map_err(|error: EnvelopeError| {
             metrics.invalid(Source::Stream, &error);
+            self.cluster.refused(Source::Stream, error.reason(), json.len());
             error.reason()
         })?;
         if envelope.id.is_none() {

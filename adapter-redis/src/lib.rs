@@ -18,6 +18,7 @@
 //! | `ingest.rs` | from the stream of backends into rooms |
 //! | `notices.rs` | who connected and disconnected, for backends |
 //! | `foreign.rs` | from channels of others into rooms |
+//! | `tap.rs` | what passes, for whoever looks |
 //! | `metrics.rs` | every metric |
 
 mod args;
@@ -50,6 +51,7 @@ mod requests;
 mod room;
 mod sets;
 mod stream;
+mod tap;
 mod wire;
 
 pub use args::{Args, ArgsError, PacketText};
@@ -82,6 +84,7 @@ pub use relay::{Ending, Phase, Relay, Relayed};
 pub use room::{EventName, MAX_NAME_BYTES, NameError, RoomName};
 pub use sets::{Item, MAX_ITEMS, Part, SetWork, SharedSets};
 pub use stream::{Consume, GroupStream, Refused as RefusedEntry, StreamEntry, StreamReader, Verdict};
+pub use tap::{Journey, Passage, Tap, Watch, Way};
 pub use wire::{
     About, Frame, Handling, Message, SealError, SecretKeys, Stored, StoredBody, VERSION as WIRE_VERSION,
     WireError,

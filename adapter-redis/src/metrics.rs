@@ -230,7 +230,9 @@ impl Source {
         Self::Queue,
     ];
 
-    fn label(self) -> &'static str {
+    /// The label of metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::Channel => "channel",
@@ -257,7 +259,7 @@ impl Outcome {
         Self::Unused,
     ];
 
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Reached => "reached",
             Self::Unreached => "unreached",
@@ -293,7 +295,7 @@ impl Dropped {
         Self::Untranslated,
     ];
 
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::BusLag => "bus_lag",
             Self::BusQueueFull => "bus_queue_full",

@@ -8,11 +8,12 @@ use crate::census::Census;
 use crate::channel::Channel;
 use crate::cluster::{Node, PublishError, Published, Requested, unix_ms};
 use crate::envelope::Envelope;
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, Source};
 use crate::publication::Publication;
 use crate::question::Acks;
 use crate::reach::Counting;
 use crate::room::RoomName;
+use crate::tap::{Journey, Way};
 use crate::wire::{Frame, Handling};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use std::time::Duration;
 struct Sent {
     /// The stamp of the last room's frame.
     stamp: Option<u64>,
+    /// Those of all rooms' frames, if somebody looks.
+    stamps: Vec<u64>,
     receivers: u64,
     /// All of it was there already.
     repeated: bool,
@@ -40,18 +43,46 @@ impl Node {
     pub(crate) async fn publish(&self, envelope: Envelope) -> Result<(Outcome, Published), PublishError> {
         let (count, id) = (envelope.count, envelope.id.clone());
         let publication = Publication::new(envelope, unix_ms());
+        let mut journey = self.config.tap.journey();
+        let result = self
+            .publish_one(&publication, count, id.as_deref(), journey.as_mut())
+            .await;
+        if let Some(journey) = journey {
+            let outcome = match &result {
+                Ok((outcome, _)) => *outcome,
+                Err(PublishError::Timeout) => Outcome::Timeout,
+                Err(PublishError::Refused(_)) => Outcome::Refused,
+            };
+            self.config
+                .tap
+                .published(Source::Api, &publication, journey, outcome);
+        }
+        result
+    }
+
+    async fn publish_one(
+        &self,
+        publication: &Publication,
+        count: bool,
+        id: Option<&str>,
+        mut journey: Option<&mut Journey>,
+    ) -> Result<(Outcome, Published), PublishError> {
         let counting = count.then(|| self.reached.open(publication.rooms.len()));
         let request = counting.as_ref().map(Counting::number);
         let sent = if publication.volatile && id.is_none() {
-            self.send_local_first(&publication, request).await
+            self.send_local_first(publication, request).await
         } else {
-            self.send(&publication, request, None, id.as_deref()).await
+            self.send(publication, request, None, id).await
         };
         let sent = match sent {
             Ok(sent) => sent,
-            Err(Unsent::NoLink) => return self.publish_here(&publication, count).await,
+            Err(Unsent::NoLink) => return self.publish_here(publication, count).await,
             Err(Unsent::Failed(error)) => return Err(error),
         };
+        if let Some(journey) = &mut journey {
+            journey.by_bus(sent.stamps, sent.receivers);
+            journey.is_complete = !count && !sent.failed;
+        }
         let offset = sent.stamp.map(|stamp| stamp.to_string());
         let Some(counting) = counting.filter(|_| !sent.repeated) else {
             let published = Published {
@@ -69,6 +100,13 @@ impl Node {
             return Ok((outcome, published));
         };
         let counted = counting.wait(sent.receivers, self.config.answer_timeout).await;
+        if let Some(journey) = journey {
+            journey.nodes.clone_from(&counted.answers);
+            if sent.here > 0 {
+                journey.nodes.push((self.id.clone(), sent.here));
+            }
+            journey.is_complete = counted.complete && !sent.failed;
+        }
         let mut nodes: Vec<_> = counted
             .answers
             .iter()
@@ -100,15 +138,25 @@ impl Node {
     }
 
     /// By the bus or not at all, whatever the envelope says of being volatile or counted.
-    pub(crate) async fn publish_by_bus(&self, envelope: Envelope) -> Outcome {
+    pub(crate) async fn publish_by_bus(&self, source: Source, envelope: Envelope) -> Outcome {
         let id = envelope.id.clone();
         let publication = Publication::new(envelope, unix_ms());
-        match self.send(&publication, None, None, id.as_deref()).await {
+        let journey = self.config.tap.journey();
+        let sent = self.send(&publication, None, None, id.as_deref()).await;
+        let outcome = match &sent {
             Ok(Sent { repeated: true, .. }) => Outcome::Repeated,
             Ok(_) => Outcome::Uncounted,
             Err(Unsent::Failed(PublishError::Refused(_))) => Outcome::Refused,
             Err(Unsent::NoLink | Unsent::Failed(PublishError::Timeout)) => Outcome::Timeout,
+        };
+        if let Some(mut journey) = journey {
+            if let Ok(sent) = sent {
+                journey.by_bus(sent.stamps, sent.receivers);
+                journey.is_complete = true;
+            }
+            self.config.tap.published(source, &publication, journey, outcome);
         }
+        outcome
     }
 
     pub(crate) async fn request(
@@ -117,13 +165,19 @@ impl Node {
         timeout: Duration,
     ) -> Result<Requested, PublishError> {
         let publication = Publication::new(envelope, unix_ms());
+        let mut journey = self.config.tap.journey();
         let counting = self.acks.open(publication.rooms.len());
         let ack_timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let (receivers, complete) = match self
             .send(&publication, Some(counting.number()), Some(ack_timeout), None)
             .await
         {
-            Ok(sent) => (sent.receivers, self.members().oldest_wire() >= 2),
+            Ok(sent) => {
+                if let Some(journey) = &mut journey {
+                    journey.by_bus(sent.stamps, sent.receivers);
+                }
+                (sent.receivers, self.members().oldest_wire() >= 2)
+            }
             Err(Unsent::NoLink) => {
                 let handling = Handling {
                     request: Some(counting.number()),
@@ -143,9 +197,23 @@ impl Node {
             missing: 0,
             complete: complete && counted.complete,
         };
-        for (_, Acks { acks, missing }) in counted.answers {
+        for (node, Acks { acks, missing }) in counted.answers {
+            if let Some(journey) = &mut journey {
+                journey.nodes.push((node, acks.len() as u64 + missing));
+            }
             requested.acks.extend(acks);
             requested.missing += missing;
+        }
+        if let Some(mut journey) = journey {
+            journey.is_complete = requested.complete;
+            let outcome = if journey.nodes.iter().any(|(_, sockets)| *sockets > 0) {
+                Outcome::Reached
+            } else {
+                Outcome::Uncounted
+            };
+            self.config
+                .tap
+                .published(Source::Api, &publication, journey, outcome);
         }
         Ok(requested)
     }
@@ -178,8 +246,10 @@ impl Node {
         });
         // All are on their way, in the order of the rooms, before the first answer is waited for.
         let results = join_all(stored).await;
+        let is_watched = self.config.tap.is_open();
         let mut sent = Sent {
             stamp: None,
+            stamps: Vec::new(),
             receivers: 0,
             repeated: true,
             here: 0,
@@ -194,6 +264,9 @@ impl Node {
         } in receipts
         {
             sent.stamp = sent.stamp.max(Some(stamp));
+            if is_watched {
+                sent.stamps.push(stamp);
+            }
             // Those of a repetition have answered the first time; they are waited for only if nothing is new.
             if sent.repeated || !repeated {
                 sent.receivers += receivers;
@@ -211,7 +284,7 @@ impl Node {
         if *self.bus.state().borrow() != BusState::Connected || self.members().oldest_wire() < 2 {
             return self.send(publication, request, None, None).await;
         }
-        let here = self.local.deliver(publication) as u64;
+        let here = self.deliver(publication, Way::here(Source::Api, &self.id)) as u64;
         let frame = Frame::Publication {
             handling: Handling {
                 request,
@@ -232,6 +305,7 @@ impl Node {
         let receivers = results.into_iter().flatten().sum::<u64>();
         Ok(Sent {
             stamp: None,
+            stamps: Vec::new(),
             receivers,
             repeated: false,
             here,
@@ -245,6 +319,7 @@ impl Node {
         let receivers = all(vec![self.bus.publish(&Channel::Nodes, payload).await])?;
         Ok(Sent {
             stamp: None,
+            stamps: Vec::new(),
             receivers: receivers.into_iter().sum(),
             repeated: false,
             here: 0,

@@ -18,6 +18,7 @@ use crate::node::NodeId;
 use crate::outbox::{Outbox, RELAYS, Sending, outbox};
 use crate::publication::Publication;
 use crate::publish::serial;
+use crate::tap::{Passage, Way};
 use crate::wire::{Frame, Handling};
 
 mod endings;
@@ -43,6 +44,8 @@ pub struct Relayed {
     pub sockets: u64,
     /// Whether it is on its way to the other nodes. That it arrives there is not promised.
     pub queued: bool,
+    /// When it was relayed, in milliseconds since 1970: with this node and its rooms what other nodes know it by.
+    pub at_ms: u64,
 }
 
 /// What a node knows of its relays, and of those of others.
@@ -125,7 +128,11 @@ impl Node {
 
     /// To the sockets of this node and to the other nodes.
     fn relay_now(&self, publication: Publication, phase: Phase) -> Relayed {
-        let sockets = self.local.deliver(&publication) as u64;
+        let way = Way::here(Source::Relay, &self.id);
+        let (sockets, at_ms) = (
+            self.deliver(&publication, way) as u64,
+            publication.published_at_ms,
+        );
         let connected = *self.bus.state().borrow() == BusState::Connected;
         let outcome = match sockets {
             _ if !connected => Outcome::Local,
@@ -134,13 +141,32 @@ impl Node {
         };
         self.metrics.publish(Source::Relay, outcome);
         let frames = publication.rooms.len() as u64;
+        let watched = self.config.tap.is_open().then(|| publication.clone());
         let queued = if connected {
             self.queue_relay(publication, phase)
         } else {
             self.metrics.dropped(Dropped::RelayUnsent, frames);
             false
         };
-        Relayed { sockets, queued }
+        if let Some(publication) = watched.as_ref().filter(|_| !queued) {
+            let reason = if connected {
+                Dropped::RelayQueueFull
+            } else {
+                Dropped::RelayUnsent
+            };
+            self.config.tap.show(&Passage::Lost {
+                way,
+                reason: reason.label(),
+                publication: Some(publication),
+                room: None,
+                bytes: None,
+            });
+        }
+        Relayed {
+            sockets,
+            queued,
+            at_ms,
+        }
     }
 
     fn queue_relay(&self, publication: Publication, phase: Phase) -> bool {
@@ -238,7 +264,7 @@ impl Node {
         drop(own);
         let over = lock(&self.relays.others).take_due(now, BATCH);
         for (_, end) in over {
-            let sockets = self.local.deliver(&at_once(end));
+            let sockets = self.deliver(&at_once(end), Way::of(Source::Relay));
             let outcome = if sockets > 0 {
                 Outcome::Reached
             } else {

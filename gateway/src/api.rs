@@ -14,6 +14,7 @@ mod reply;
 mod request;
 mod revoke;
 mod routes;
+mod tail;
 mod trace;
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub use routes::router;
 
 use keys::Scope;
 
-use crate::{revocation::Revoker, sessions::Sessions};
+use crate::{revocation::Revoker, sessions::Sessions, tail::Tails};
 
 /// What the API's routes need, and no more.
 #[derive(Clone)]
@@ -42,6 +43,10 @@ pub struct Api {
     pub sessions: Arc<Sessions>,
     /// Revokes tokens.
     pub revoker: Revoker,
+    /// Those who look at what passes.
+    pub tails: Tails,
+    /// Whether who looks may still do so.
+    pub keys: ApiKeys,
 }
 
 /// The path is right, the method is not.

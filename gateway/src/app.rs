@@ -45,6 +45,7 @@ use crate::{
     rules::Rules,
     session::Common,
     sessions::Sessions,
+    tail::Tails,
     telemetry::LogLevel,
     tls,
     webhook::Webhook,
@@ -107,6 +108,7 @@ pub struct App {
     key_fetcher: KeyFetcher,
     readers: Readers,
     notices: Notices,
+    tails: Tails,
     connections: Connections,
     sockets: Sockets,
     drain: Drain,
@@ -158,6 +160,12 @@ impl App {
         let (announcer, notices) = Notices::new(config.notices, redis.as_ref(), &webhook, &metrics.notices);
         let population = Arc::new(Population::announced_by(announcer));
         let sockets = Sockets::default();
+        let tails = Tails::new(
+            id.clone(),
+            sockets.clone(),
+            population.clone(),
+            metrics.tails.clone(),
+        );
         let roster = Arc::new(Roster::default());
         let revocations = Revocations::new(config.revocations, metrics.revocations.clone());
         let ending = Ending {
@@ -175,6 +183,7 @@ impl App {
             interests.clone(),
             ending.clone(),
             replies,
+            tails.clone(),
             metrics.clone(),
         ));
         let limits = Limits {
@@ -184,6 +193,7 @@ impl App {
             limits,
             keys: config.cluster.keys,
             translator: Some(Arc::new(Ingesting::new(rules.clone(), limits))),
+            tap: tails.tap(),
             ..ClusterConfig::default()
         };
         let cluster = Cluster::new(id, bus, local.clone(), cluster_config, metrics.bus.clone());
@@ -207,6 +217,7 @@ impl App {
             forwarding: forwarding.clone(),
             hooks: hooks.clone(),
             metrics: metrics.clone(),
+            tails: tails.clone(),
             limits: current.clone(),
             roster,
             revocations,
@@ -255,6 +266,8 @@ impl App {
             metrics: metrics.bus.clone(),
             sessions,
             revoker,
+            tails: tails.clone(),
+            keys: config.admin.api_keys.clone(),
         };
         let operations_parts = Operations {
             cluster: cluster.clone(),
@@ -283,6 +296,7 @@ impl App {
             key_fetcher,
             readers,
             notices,
+            tails,
             connections: Connections::default(),
             sockets,
             drain,

@@ -7,6 +7,7 @@ mod publish;
 mod revoke;
 mod serve;
 mod stats;
+mod tail;
 mod token;
 
 use std::{ffi::OsString, fmt, io::Write, path::PathBuf, process::ExitCode, time::SystemTime};
@@ -56,6 +57,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// Show what the cluster holds now
     Stats(stats::Arguments),
+    /// Show what passes nodes, live: events with their hops, refusals, drops
+    Tail(tail::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Publish(arguments) => publish::run(config, arguments),
         Command::Revoke(arguments) => revoke::run(config, arguments),
         Command::Stats(arguments) => stats::run(config, arguments),
+        Command::Tail(arguments) => tail::run(config, arguments),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -19,6 +19,7 @@ use crate::{
     metrics::{Dropped, Metrics},
     population::Population,
     revocation::Ending,
+    tail::{Kind, Sight, Tails},
 };
 
 /// The receiving end of the bus on this node.
@@ -29,6 +30,7 @@ pub struct Delivery {
     interests: Interests,
     ending: Ending,
     replies: Arc<Replies>,
+    tails: Tails,
     metrics: Metrics,
 }
 
@@ -40,6 +42,7 @@ impl Delivery {
         interests: Interests,
         ending: Ending,
         replies: Arc<Replies>,
+        tails: Tails,
         metrics: Metrics,
     ) -> Delivery {
         Delivery {
@@ -48,6 +51,7 @@ impl Delivery {
             interests,
             ending,
             replies,
+            tails,
             metrics,
         }
     }
@@ -56,6 +60,7 @@ impl Delivery {
     fn packet(&self, publication: &Publication) -> Option<Packet> {
         if publication.namespace != "/" {
             self.metrics.dropped(Dropped::UnknownNamespace, 1);
+            self.show_lost(publication, Dropped::UnknownNamespace, 0);
             return None;
         }
         // Most nodes have nobody in most rooms: the payload is not even looked at then.
@@ -68,6 +73,11 @@ impl Delivery {
             text: packet.text,
             attachments: packet.attachments,
         })
+    }
+
+    fn show_lost(&self, publication: &Publication, reason: Dropped, sockets: usize) {
+        self.tails
+            .show(|| Sight::lost(publication, reason.as_str(), sockets));
     }
 }
 
@@ -86,6 +96,14 @@ impl LocalSockets for Delivery {
         self.metrics.bytes_out.increment((size * sent.reached) as u64);
         self.metrics.dropped(Dropped::SlowConsumer, sent.full);
         self.metrics.dropped(Dropped::SocketGone, sent.gone);
+        for (reason, count) in [
+            (Dropped::SlowConsumer, sent.full),
+            (Dropped::SocketGone, sent.gone),
+        ] {
+            if count > 0 {
+                self.show_lost(publication, reason, count);
+            }
+        }
         self.metrics
             .delivery_latency
             .record(seconds_since(publication.published_at_ms));
@@ -129,6 +147,15 @@ impl LocalSockets for Delivery {
     }
 
     fn gap(&self, gap: &Gap) {
+        self.tails.show(|| Sight {
+            kind: Kind::Gap,
+            rooms: match gap {
+                Gap::All => Vec::new(),
+                Gap::Rooms(rooms) => rooms.iter().map(RoomName::as_str).collect(),
+            },
+            is_everywhere: *gap == Gap::All,
+            ..Sight::default()
+        });
         match gap {
             Gap::All => {
                 self.ending.revocations.doubt();

@@ -30,7 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    asker::{Asker, Outcome},
+    asker::{Asker, Outcome, Watched},
     line::Job,
     load::Load,
 };
@@ -46,6 +46,7 @@ use crate::{
     metrics::{Dropped, Metrics},
     policy::{Destination, Forward, Identity},
     refusal::Refusal,
+    tail::Tails,
     webhook::Webhook,
 };
 
@@ -71,6 +72,8 @@ pub(crate) struct Forwarding {
 
 /// What a client sent.
 pub(crate) struct Sent {
+    /// Those who look.
+    pub(crate) tails: Option<Tails>,
     pub(crate) event: String,
     /// JSON texts, with markers for bytes.
     pub(crate) arguments: Vec<String>,
@@ -132,7 +135,13 @@ impl Forwarding {
             Destination::Stream => TIMEOUT,
             Destination::Webhook => self.webhook.timeout().unwrap_or(TIMEOUT),
         });
-        let asker = Asker::new(&self.sockets, sent.socket, sent.ack, to, &self.metrics);
+        let watched = sent.tails.map(|tails| Watched {
+            tails,
+            event: sent.event.clone(),
+            user: sent.identity.user.clone(),
+            since: Instant::now(),
+        });
+        let asker = Asker::new(&self.sockets, sent.socket, sent.ack, to, &self.metrics, watched);
         let message = Message {
             id: replies::id(&self.node, number),
             event: sent.event,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -79,14 +80,7 @@ impl HttpClient {
         most: usize,
     ) -> Result<Response<Bytes>, HttpError> {
         let exchange = async {
-            let answer = self.pool.request(request).await.map_err(|error| {
-                let why = innermost(&error);
-                if error.is_connect() {
-                    HttpError::Unreachable(why)
-                } else {
-                    HttpError::Broken(why)
-                }
-            })?;
+            let answer = self.begin(request).await?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, most).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
@@ -100,6 +94,32 @@ impl HttpClient {
         timeout(patience, exchange)
             .await
             .unwrap_or(Err(HttpError::Timeout))
+    }
+
+    /// Sends a request and gives out the answer's body as it comes, whatever its status: its head has to be there in
+    /// `patience`. How much is read, and how long that takes, is for the caller to bound.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub async fn open(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Response<Incoming>, HttpError> {
+        timeout(patience, self.begin(request))
+            .await
+            .unwrap_or(Err(HttpError::Timeout))
+    }
+
+    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        self.pool.request(request).await.map_err(|error| {
+            let why = innermost(&error);
+            if error.is_connect() {
+                HttpError::Unreachable(why)
+            } else {
+                HttpError::Broken(why)
+            }
+        })
     }
 }
 

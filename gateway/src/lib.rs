@@ -15,6 +15,7 @@
 //! | `rules` | the policy in force, and the one that is tried out beside it |
 //! | `reload` | another configuration for a running node |
 //! | `query` | the query of a URL |
+//! | `pattern` | names, and beginnings of names |
 //! | `sessions`, `session`, `roster` | who is let in; one client's life; all of them |
 //! | `population` | who is connected: users to sockets and back |
 //! | `relaying` | from a client to other clients |
@@ -29,6 +30,7 @@
 //! | `limits` | what one client, address or user may take of a node |
 //! | `revocation` | tokens that are refused before they expire |
 //! | `refusal` | everything a client can be refused with |
+//! | `tail` | what passes this node, for whoever looks |
 //! | `drain` | stopping |
 //! | `dev` | `serve --dev`: the first minute |
 //! | `cli` | the command line |
@@ -56,6 +58,7 @@ pub mod joining;
 pub mod limits;
 pub mod metrics;
 pub mod notices;
+pub mod pattern;
 pub mod policy;
 pub mod population;
 pub mod query;
@@ -68,6 +71,7 @@ pub mod rules;
 pub mod session;
 pub mod sessions;
 pub mod settings;
+pub mod tail;
 pub mod telemetry;
 pub mod tls;
 pub mod webhook;

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub gaps_in_rooms: Counter,
     /// 1 while the node is being stopped.
     pub draining: Gauge,
+    /// What is counted about those who look at what passes.
+    pub tails: crate::tail::Counts,
     /// What is counted of TLS.
     pub tls: crate::tls::Metrics,
     /// What is counted about revocations.
@@ -190,6 +192,7 @@ impl Metrics {
             gaps_everywhere: counter!("roomcast_gaps_total", "scope" => "all"),
             gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
+            tails: crate::tail::Counts::register(),
             tls: crate::tls::Metrics::register(),
             revocations: revocation::Counts::register(),
             forwarded: forwarding::Counters::register(),

@@ -22,6 +22,7 @@ impl Relaying for Nobody {
     fn relay(&self, _: Relay, _: Phase) -> Relayed {
         Relayed {
             sockets: 0,
+            at_ms: 0,
             queued: false,
         }
     }

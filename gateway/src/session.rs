@@ -11,6 +11,7 @@ mod rates;
 mod refresh;
 mod relays;
 mod rooms;
+mod showing;
 mod standing;
 mod waiting;
 
@@ -44,6 +45,7 @@ use crate::{
     revocation::Revocations,
     roster::Roster,
     rules::Rules,
+    tail::{Kind, Tails},
 };
 
 /// A connected client.
@@ -71,6 +73,7 @@ pub(crate) struct Common {
     pub(crate) forwarding: Forwarding,
     pub(crate) hooks: Hooks,
     pub(crate) metrics: Metrics,
+    pub(crate) tails: Tails,
     pub(crate) limits: CurrentLimits,
     pub(crate) roster: Arc<Roster>,
     pub(crate) revocations: Revocations,
@@ -175,6 +178,7 @@ impl Session {
             Some(Rule::Forward(rule)) => self.forward(event, &rules, rule, ack),
             None => {
                 self.common.metrics.dropped(Dropped::UnknownEvent, 1);
+                self.show_refusal(event.name(), Refusal::UnknownEvent.code());
                 // Who asked for an answer waits for it, and a client with retries would stop sending at all.
                 if let Some(ack) = ack {
                     self.refuse(ack, Refusal::UnknownEvent);
@@ -296,6 +300,7 @@ impl Member for Session {
             self.common.metrics.dropped(Dropped::SocketGone, waiting.len());
         }
         self.common.metrics.disconnected(reason);
+        self.show(Kind::Disconnect, |sight| sight.reason = Some(reason));
         tracing::info!(
             socket.id = %self.socket,
             user = &*self.identity.user,

@@ -22,6 +22,7 @@ use crate::{
     revocation::Revocations,
     rules::Rules,
     session::{Common, Follow, Session},
+    tail::{Kind, Sight},
 };
 
 /// How many sessions follow another policy before connections have their turn.
@@ -180,6 +181,14 @@ impl Sessions {
             room.count = rooms.len(),
             "connected"
         );
+        self.common.tails.show(|| Sight {
+            kind: Kind::Connect,
+            source: Some("client"),
+            user: Some(session.user()),
+            session: Some(handshake.socket),
+            rooms: rooms.iter().map(|(room, _)| &**room).collect(),
+            ..Sight::default()
+        });
         session.begin(self.common.verifier.load().leeway());
         Ok(Admitted {
             member: session,
@@ -249,6 +258,13 @@ impl Application for Sessions {
             }
             Err(refusal) => {
                 metrics.refused(refusal);
+                self.common.tails.show(|| Sight {
+                    kind: Kind::Refusal,
+                    source: Some("client"),
+                    session: Some(handshake.socket),
+                    reason: Some(refusal.code()),
+                    ..Sight::default()
+                });
                 tracing::info!(
                     socket.id = %handshake.socket,
                     peer = peer(&handshake),

@@ -40,6 +40,7 @@ fn sessions(bell: &Bell) -> Sessions {
         verifier: ArcSwap::from_pointee(Verifier::new(config)),
         rules: Rules::new(loaded, metrics.clone()),
         sockets: Sockets::default(),
+        tails: crate::tail::Tails::default(),
         doors: Box::new(bell.clone()),
         joining: joining::channel().0,
         relaying: Box::new(crate::relaying::Nobody),

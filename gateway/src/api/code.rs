@@ -117,6 +117,15 @@ pub(super) static BAD_QUERY: Code = refused(
     "bad_query",
     "an unknown parameter, or a `list` that is not a number from 1 to 1,000",
 );
+pub(super) static BAD_FILTER: Code = refused(
+    "bad_filter",
+    "an unknown parameter, one that is there twice, a pattern with a `*` elsewhere than at its end, or more than 16 patterns \
+     of rooms",
+);
+pub(super) static TOO_MANY_TAILS: Code = away(
+    "too_many_tails",
+    "as many look at this node as may, or it is being stopped",
+);
 pub(super) static TOO_LARGE: Code = refused(
     "too_large",
     "longer than it may be, or the body did not arrive whole",

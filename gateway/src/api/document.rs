@@ -48,6 +48,7 @@ pub(super) struct About {
     parameters: Vec<Parameter>,
     body: Option<(RefOr<Schema>, &'static str)>,
     answer: Option<(RefOr<Schema>, Value)>,
+    answered_as: &'static str,
     codes: Vec<&'static Code>,
     schemas: Vec<(String, RefOr<Schema>)>,
 }
@@ -62,6 +63,7 @@ impl About {
             parameters: Vec::new(),
             body: None,
             answer: None,
+            answered_as: "application/json",
             codes: Vec::new(),
             schemas: Vec::new(),
         }
@@ -83,6 +85,14 @@ impl About {
         let schema = self.schema::<T>();
         self.answer = Some((schema, serde_json::to_value(example).unwrap_or_default()));
         self
+    }
+
+    /// As [`About::answer`], for a stream of lines of which the example is one.
+    pub(super) fn lines<T: ToSchema + Serialize>(self, example: T) -> About {
+        About {
+            answered_as: "application/x-ndjson",
+            ..self.answer(example)
+        }
     }
 
     /// What is answered instead.
@@ -113,6 +123,12 @@ impl About {
             .minimum(Some(1))
             .maximum(Some(most as f64));
         self.parameter(name, ParameterIn::Query, description, schema, json!(10))
+    }
+
+    /// A text in the query.
+    pub(super) fn text_in_query(self, name: &str, description: &str, example: &str) -> About {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        self.parameter(name, ParameterIn::Query, description, schema, example.into())
     }
 
     fn parameter(
@@ -208,7 +224,7 @@ fn operation(route: &Route, about: About) -> Operation {
         .operation_id(Some(about.id))
         .summary(Some(about.summary))
         .description(Some(format!("{} {needs}", about.text).trim()))
-        .response("200", answer(about.answer));
+        .response("200", answer(about.answer, about.answered_as));
     for parameter in about.parameters {
         operation = operation.parameter(parameter);
     }
@@ -237,14 +253,14 @@ fn operation(route: &Route, about: About) -> Operation {
     operation.build()
 }
 
-fn answer(answer: Option<(RefOr<Schema>, Value)>) -> ResponseBuilder {
+fn answer(answer: Option<(RefOr<Schema>, Value)>, kind: &str) -> ResponseBuilder {
     let content = match answer {
         Some((schema, example)) => ContentBuilder::new().schema(Some(schema)).example(Some(example)),
         None => ContentBuilder::new(),
     };
     ResponseBuilder::new()
         .description("Done.")
-        .content("application/json", content.build())
+        .content(kind, content.build())
 }
 
 /// A problem; each code is an example of its own.

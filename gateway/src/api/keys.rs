@@ -132,6 +132,11 @@ impl ApiKeys {
         self.one_of(Scope::Publish)
     }
 
+    /// Likewise, one that may look.
+    pub fn to_read(&self) -> Option<String> {
+        self.one_of(Scope::Read)
+    }
+
     /// Likewise, one that opens everything.
     pub fn to_administer(&self) -> Option<String> {
         self.one_of(Scope::Admin)

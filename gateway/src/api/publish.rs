@@ -107,6 +107,7 @@ impl From<Result<Answer, Problem>> for Outcome {
 pub(super) fn envelope(api: &Api, text: &[u8]) -> Result<Envelope, Problem> {
     Envelope::parse(text, &api.limits).map_err(|error| {
         api.metrics.invalid(Source::Api, &error);
+        api.cluster.refused(Source::Api, error.reason(), text.len());
         Problem::of_envelope(&error)
     })
 }

@@ -12,7 +12,7 @@ use http::header::WWW_AUTHENTICATE;
 
 use super::{
     Api, ApiKeys, Problem, Scope, code, document, document::About, explain, lookup, order, publish, reply,
-    request, revoke, wrong_method,
+    request, revoke, tail, wrong_method,
 };
 
 /// One thing that can be asked.
@@ -37,7 +37,7 @@ const NO_KEY: Option<Scope> = None;
 
 /// A path stands here once: it has one method.
 #[rustfmt::skip]
-pub(super) const ROUTES: [Route; 13] = [
+pub(super) const ROUTES: [Route; 14] = [
     route(POST, "/publish", PUBLISH, |m| on(m, publish::one), publish::about_one),
     route(POST, "/publish/batch", PUBLISH, |m| on(m, publish::batch), publish::about_batch),
     route(POST, "/request", PUBLISH, |m| on(m, request::request), request::about),
@@ -50,6 +50,7 @@ pub(super) const ROUTES: [Route; 13] = [
     route(GET, "/rooms/{room}", READ, |m| on(m, lookup::room), lookup::about_room),
     route(GET, "/users/{id}", READ, |m| on(m, lookup::user), lookup::about_user),
     route(GET, "/nodes", READ, |m| on(m, lookup::nodes), lookup::about_nodes),
+    route(GET, "/tail", READ, |m| on(m, tail::tail), tail::about),
     route(GET, "/openapi.json", NO_KEY, |m| on(m, document::serve), document::about),
 ];
 

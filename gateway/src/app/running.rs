@@ -37,6 +37,7 @@ impl App {
             key_fetcher,
             readers,
             notices,
+            tails,
             connections,
             sockets,
             drain,
@@ -125,6 +126,7 @@ impl App {
             connections.close_all();
             connections.closed().await;
             notices.finish().await;
+            tails.finish().await;
             if let Some(redis) = redis {
                 redis.close().await;
             }

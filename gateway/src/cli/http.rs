@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use ::http::{Method, Request, StatusCode, header};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::Failure;
 use crate::{
     config::Config,
-    http_client::{self, HttpClient},
+    http_client::{self, HttpClient, HttpError},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +37,49 @@ pub(super) async fn call(
     key: Option<&str>,
     body: String,
 ) -> Result<(StatusCode, Value), Failure> {
+    let (request, host) = request(method, base, path, key, body)?;
+    let client = HttpClient::new().map_err(Failure::unavailable)?;
+    let response = client.send(request, PATIENCE, MOST).await;
+    let response = response.map_err(|error| away(&host, &error))?;
+    let status = response.status();
+    Ok((status, value(status, &host, response.body())?))
+}
+
+/// Asks for what is sent as it comes; the inner error: the node is not there, and may be later.
+pub(super) async fn open(
+    client: &HttpClient,
+    base: &str,
+    path: &str,
+    key: &str,
+) -> Result<Result<Incoming, Failure>, Failure> {
+    let (request, host) = request(Method::GET, base, path, Some(key), String::new())?;
+    let response = match client.open(request, PATIENCE).await {
+        Ok(response) => response,
+        Err(error) => return Ok(Err(away(&host, &error))),
+    };
+    let status = response.status();
+    if status.is_success() {
+        return Ok(Ok(response.into_body()));
+    }
+    let body = Limited::new(response.into_body(), MOST).collect().await;
+    let body = body.map_or_else(|_| Bytes::new(), Collected::to_bytes);
+    let answer = value(status, &host, &body)?;
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
+    let refused = format!("{host} refused ({status}): {}: {}", text("code"), text("detail"));
+    Err(if status.is_client_error() {
+        Failure::usage(refused)
+    } else {
+        Failure::unavailable(refused)
+    })
+}
+
+fn request(
+    method: Method,
+    base: &str,
+    path: &str,
+    key: Option<&str>,
+    body: String,
+) -> Result<(Request<Full<Bytes>>, String), Failure> {
     let url = http_client::url(&format!("{}{path}", base.trim_end_matches('/'))).map_err(|_| {
         Failure::usage(
             "--url: not a URL such as http://127.0.0.1:3001 or https://node.example:3001, without a user or password in it",
@@ -52,22 +96,23 @@ pub(super) async fn call(
     let request = request
         .body(Full::new(Bytes::from(body)))
         .map_err(|_| Failure::usage("the API key holds characters that no header can carry"))?;
-    let client = HttpClient::new().map_err(Failure::unavailable)?;
-    let response = client.send(request, PATIENCE, MOST).await.map_err(|error| {
-        let error = error.to_string();
-        let hint = if error.contains("certificate") {
-            "; the certificates to trust are the system's, or those in the file that SSL_CERT_FILE names, and the URL \
-             needs a name that the node's certificate is for"
-        } else {
-            ""
-        };
-        Failure::unavailable(format!(
-            "no answer from the node's operations listener at {host}: {error}{hint}"
-        ))
-    })?;
-    let status = response.status();
-    let value = serde_json::from_slice(response.body()).map_err(|_| {
-        Failure::unavailable(format!("{host} does not answer like a Roomcast node ({status})"))
-    })?;
-    Ok((status, value))
+    Ok((request, host))
+}
+
+fn away(host: &str, error: &HttpError) -> Failure {
+    let error = error.to_string();
+    let hint = if error.contains("certificate") {
+        "; the certificates to trust are the system's, or those in the file that SSL_CERT_FILE names, and the URL \
+         needs a name that the node's certificate is for"
+    } else {
+        ""
+    };
+    Failure::unavailable(format!(
+        "no answer from the node's operations listener at {host}: {error}{hint}"
+    ))
+}
+
+fn value(status: StatusCode, host: &str, body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|_| Failure::unavailable(format!("{host} does not answer like a Roomcast node ({status})")))
 }

@@ -1,12 +1,16 @@
 //! Who asked: told exactly once what became of it, also when whoever works on it ends.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     engine::{AckId, Packet, SocketId, Sockets},
     metrics::{Dropped, Metrics},
     policy::Destination,
     refusal::Refusal,
+    tail::{Kind, Sight, Tails, sight::ms},
 };
 
 /// The client.
@@ -17,7 +21,16 @@ pub(super) struct Asker {
     ack: Option<AckId>,
     to: Destination,
     metrics: Metrics,
+    watched: Option<Watched>,
     is_told: bool,
+}
+
+/// What those are shown in the end who looked when it began.
+pub(super) struct Watched {
+    pub(super) tails: Tails,
+    pub(super) event: String,
+    pub(super) user: Arc<str>,
+    pub(super) since: Instant,
 }
 
 /// What became of an event.
@@ -44,6 +57,7 @@ impl Asker {
         ack: Option<AckId>,
         to: Destination,
         metrics: &Metrics,
+        watched: Option<Watched>,
     ) -> Asker {
         Asker {
             sockets: sockets.clone(),
@@ -51,6 +65,7 @@ impl Asker {
             ack,
             to,
             metrics: metrics.clone(),
+            watched,
             is_told: false,
         }
     }
@@ -63,6 +78,19 @@ impl Asker {
     fn say(&self, outcome: Outcome) {
         self.metrics.forwarded.count(self.to, outcome.label());
         tracing::debug!(socket.id = %self.socket, to = self.to.as_str(), outcome = outcome.label(), "forwarded");
+        if let Some(watched) = &self.watched {
+            watched.tails.show(|| Sight {
+                kind: Kind::Forwarded,
+                source: Some("client"),
+                event: Some(&watched.event),
+                user: Some(&watched.user),
+                session: Some(self.socket),
+                to: Some(self.to.as_str()),
+                outcome: Some(outcome.label()),
+                took_ms: Some(ms(watched.since.elapsed())),
+                ..Sight::default()
+            });
+        }
         if self.ack.is_none() && outcome.is_failure() {
             self.metrics.dropped(Dropped::ForwardFailed, 1);
         }

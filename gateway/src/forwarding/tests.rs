@@ -88,6 +88,7 @@ impl House {
             panic!("{event}");
         };
         let sent = Sent {
+            tails: None,
             event: event.to_owned(),
             arguments: vec![data.to_owned()],
             claims: "{}".into(),

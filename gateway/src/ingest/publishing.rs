@@ -72,13 +72,13 @@ impl Publishing {
                 break;
             }
             rooms.extend(of_parts().cloned());
-            wave.push(parts);
+            wave.push((message.text.len(), parts));
             // A condition may take milliseconds, and others have something to do.
             tokio::task::yield_now().await;
         }
         join_all(
             wave.into_iter()
-                .map(|parts| self.publish_parts(counted_as(source), parts)),
+                .map(|(size, parts)| self.publish_parts(counted_as(source), size, parts)),
         )
         .await
     }
@@ -111,7 +111,8 @@ impl Publishing {
         parts
     }
 
-    async fn publish_parts(&self, source: Source, Parts { envelopes, refused }: Parts) -> Became {
+    async fn publish_parts(&self, source: Source, size: usize, parts: Parts) -> Became {
+        let Parts { envelopes, refused } = parts;
         let is_unused = envelopes.is_empty() && refused.is_none();
         for envelope in envelopes {
             // Those before it are known by their ids when it comes again.
@@ -125,6 +126,7 @@ impl Publishing {
         match refused {
             Some(reason) => {
                 self.metrics.untranslated(source);
+                self.cluster.refused(source, reason, size);
                 Became::Refused(reason)
             }
             None => Became::Done,

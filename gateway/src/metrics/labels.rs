@@ -57,7 +57,8 @@ impl Dropped {
         Dropped::KeyQueueFull,
     ];
 
-    pub(super) fn as_str(self) -> &'static str {
+    /// The label.
+    pub fn as_str(self) -> &'static str {
         match self {
             Dropped::UnknownEvent => "unknown_event",
             Dropped::MalformedEvent => "malformed_event",

@@ -1,6 +1,7 @@
 //! What a room keeps: `[[room]]`. Nothing of it can be kept yet; the file is checked all the same.
 
 use super::file::Fields;
+use crate::pattern::Pattern;
 
 const PLANNED: [&str; 3] = ["retain", "history", "slow"];
 
@@ -14,9 +15,8 @@ impl Room {
             fields.missing("pattern");
         }
         if let Some(pattern) = fields.text("pattern") {
-            let name = pattern.strip_suffix('*').unwrap_or(pattern);
-            let is_name = name.is_empty() || adapter_redis::RoomName::new(name).is_ok();
-            if pattern.is_empty() || name.contains('*') || !is_name {
+            let is_name = |p: Pattern| p.name().is_empty() || adapter_redis::RoomName::new(p.name()).is_ok();
+            if !Pattern::parse(pattern).is_some_and(is_name) {
                 fields.error(&format!(
                     "`pattern`: {pattern:?} is neither the name of a room nor the beginning of names with a `*` behind it"
                 ));

@@ -44,6 +44,7 @@ impl TestNode {
             interests,
             ending.clone(),
             Arc::new(Replies::new(&id, metrics.clone())),
+            crate::tail::Tails::default(),
             metrics.clone(),
         ));
         let cluster = Cluster::new(

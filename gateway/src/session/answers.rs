@@ -10,6 +10,7 @@ use crate::{
     metrics::Dropped,
     policy::{Answer, Reply},
     refusal::Refusal,
+    tail::Kind,
 };
 
 impl Session {
@@ -20,6 +21,7 @@ impl Session {
             (Value::Null, Value::Null)
         };
         let asking = self.asking(&claims, &argument);
+        self.show(Kind::Reply, |sight| sight.event = Some(event.name()));
         if let Some(name) = reply.emit(&asking) {
             match name.zip(reply.data(&asking).map(|a| arguments(a, event))) {
                 Some((name, (text, attachments))) => {
@@ -52,6 +54,7 @@ impl Session {
     pub(super) fn exceeded(&self, over: Over, event: &Event<'_>, ack: Option<AckId>, tells: bool) {
         let (limit, refusal) = (over.limit.as_str(), over.refusal);
         self.common.metrics.limited(over.limit);
+        self.show_refusal(event.name(), refusal.code());
         tracing::debug!(socket.id = %self.socket, limit, "over the limit");
         let (code, message) = (refusal.code(), refusal.message());
         match ack {

@@ -13,6 +13,7 @@ use crate::{
     policy::{Answer, Forward},
     refusal::Refusal,
     rules::Now,
+    tail::Kind,
 };
 
 /// What a client has on its way to the backend, and how fast it may go on.
@@ -28,6 +29,7 @@ impl Session {
         if let Err(refusal) = self.try_forward(event, rules, rule, ack) {
             self.common.metrics.dropped(Dropped::ForwardRefused, 1);
             tracing::debug!(socket.id = %self.socket, event = event.name(), code = refusal.code(), "refused");
+            self.show_refusal(event.name(), refusal.code());
             if let Some(ack) = ack {
                 self.refuse(ack, refusal);
             }
@@ -66,7 +68,13 @@ impl Session {
         let arguments = arguments.ok_or(Refusal::BadData)?;
         // Backends' parsers are not to be tried out by clients.
         Args::from_texts(arguments.iter().map(String::as_str)).map_err(|_| Refusal::BadData)?;
+        self.show(Kind::Forward, |sight| {
+            sight.event = Some(event.name());
+            sight.to = Some(rule.to().as_str());
+            sight.data = Some(arguments.join(",").into_bytes().into());
+        });
         let sent = Sent {
+            tails: self.common.tails.if_open(),
             event: event.name().to_owned(),
             arguments,
             claims: self.claims_text(),

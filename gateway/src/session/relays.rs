@@ -65,6 +65,7 @@ impl Session {
             (Err(refusal), ack) => {
                 self.common.metrics.dropped(Dropped::RelayRefused, 1);
                 tracing::debug!(socket.id = %self.socket, event = event.name(), code = refusal.code(), "refused");
+                self.show_refusal(event.name(), refusal.code());
                 // Without an ack it is only counted: clients do not wait for an answer to these.
                 if let Some(ack) = ack {
                     self.refuse(ack, refusal);
@@ -111,11 +112,13 @@ impl Session {
             rule.end(&asking)
         };
         let args = answer.and_then(|a| arguments(a, event)).ok_or(Refusal::BadData)?;
-        self.send_to_others(emit, room, args, phase);
+        self.send_to_others(event.name(), emit, room, args, phase);
         Ok(())
     }
 
-    fn send_to_others(&self, event: EventName, room: RoomName, args: Args, phase: Phase) {
+    /// `name`: the client's event.
+    fn send_to_others(&self, name: &str, event: EventName, room: RoomName, args: Args, phase: Phase) {
+        let shown = self.common.tails.if_open().map(|_| (event.clone(), room.clone()));
         let relay = Message {
             rooms: vec![room],
             except: vec![self.socket.to_string()],
@@ -123,7 +126,10 @@ impl Session {
             event,
             args,
         };
-        self.common.relaying.relay(relay, phase);
+        let relayed = self.common.relaying.relay(relay, phase);
+        if let Some((emit, room)) = shown {
+            self.show_relay(name, &emit, &room, relayed);
+        }
     }
 
     /// Ends what this client began in a room that it leaves, or everywhere.
@@ -156,7 +162,8 @@ impl Session {
             };
             // It was a name when it began, and is made of the same.
             if let Some(emit) = rule.emit(&asking) {
-                self.send_to_others(emit, begun.room, args, Phase::Ends { key: begun.key });
+                let phase = Phase::Ends { key: begun.key };
+                self.send_to_others(&begun.event, emit, begun.room, args, phase);
             }
         }
     }

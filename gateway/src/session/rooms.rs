@@ -14,6 +14,7 @@ use crate::{
     policy::{Rule, Subscription, Trail},
     refusal::Refusal,
     rules::Now,
+    tail::Kind,
 };
 
 /// The rooms that a client asked for and got, with what it asked: whether it may stay is asked again when the policy
@@ -113,6 +114,7 @@ impl Session {
                     || self.common.rules.is_in_force(&step.decided_by)
                     || self.may_stay(&self.claims(), &step.event, &step.argument, &step.room)
                 {
+                    self.show_room(Kind::Subscribe, &step.event, &step.room);
                     Ok(&step.room)
                 } else {
                     self.leave(&step.room);
@@ -139,6 +141,7 @@ impl Session {
         let asking = self.asking(&claims, &argument);
         let decided = rule.leave(&asking, &mut Trail::counting()).inspect(|room| {
             self.leave(room);
+            self.show_room(Kind::Leave, event.name(), room);
         });
         self.tell(event.name(), ack, decided.as_ref().map_err(|refusal| *refusal));
     }
@@ -197,6 +200,7 @@ impl Session {
 
     fn tell_no(&self, event: &str, ack: Option<AckId>, code: &str, message: &str) {
         tracing::debug!(socket.id = %self.socket, event, code, "refused");
+        self.show_refusal(event, code);
         match ack {
             Some(ack) => self.ack(ack, &json!({"ok": false, "code": code, "message": message})),
             None => self.emit(

@@ -36,6 +36,7 @@ impl Relaying for Others {
         Relayed {
             sockets: 0,
             queued: true,
+            at_ms: 0,
         }
     }
 }
@@ -94,6 +95,7 @@ impl House {
             forwarding: crate::forwarding::Forwarding::nowhere(&metrics),
             hooks: crate::hooks::Hooks::none(&metrics),
             metrics: metrics.clone(),
+            tails: crate::tail::Tails::default(),
             limits: limits.clone(),
             population: Arc::default(),
             roster: Arc::default(),

@@ -35,6 +35,10 @@ fn mistakes_end_with_64_and_a_sentence() {
     for (arguments, expect) in [
         (vec!["serve"], "no key to verify tokens"),
         (vec![], "no key to verify tokens"),
+        (
+            vec!["tail", "--url", "ftp://x", "--api-key", "k"],
+            "--url: not a URL such as",
+        ),
         (vec!["sevre"], "unrecognized subcommand 'sevre'"),
         (vec!["serve", "--port", "1"], "unexpected argument '--port'"),
         (

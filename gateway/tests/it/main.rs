@@ -26,5 +26,6 @@ mod revocation;
 mod secrets;
 mod security_doc;
 mod support;
+mod tail;
 mod tidy;
 mod tls;

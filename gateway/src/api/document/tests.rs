@@ -57,9 +57,9 @@ fn every_route_is_described_and_nothing_else_is() {
                 && path.contains(&format!("{{{}}}", p["name"].as_str().unwrap()))
         });
         assert_eq!(named.count(), in_path, "{path}");
-        let answer = &operation["responses"]["200"]["content"]["application/json"];
+        let answers = operation["responses"]["200"]["content"].as_object().unwrap();
         assert!(
-            path.ends_with("/openapi.json") || answer["example"].is_object(),
+            path.ends_with("/openapi.json") || answers.values().all(|answer| answer["example"].is_object()),
             "{path}"
         );
     }
@@ -99,6 +99,7 @@ fn every_reference_leads_somewhere() {
         "User",
         "Nodes",
         "Socket",
+        "TailLine",
     ] {
         assert!(
             schemas.contains_key(name),
