@@ -109,7 +109,7 @@ impl Tails {
     }
 
     /// What the cluster shows goes to all who look here.
-    pub(crate) fn tap(&self) -> Tap {
+    pub fn tap(&self) -> Tap {
         Tap::new(self.is_open.clone(), Box::new(Watching(self.shared.clone())))
     }
 
@@ -163,7 +163,7 @@ impl Tails {
 }
 
 impl Default for Tails {
-    /// For tests: those of a node without sockets.
+    /// Those of a node without sockets, for tests and measurements.
     fn default() -> Tails {
         Tails::new(
             NodeId::random(),
@@ -262,7 +262,7 @@ impl Opened {
     }
 
     /// Some of the lines that wait, and how many were lost behind them; `None` when nothing waits.
-    pub(crate) fn take(&self) -> Option<Bytes> {
+    pub fn take(&self) -> Option<Bytes> {
         let Taken { lines, missed } = self.tail.queue().take()?;
         if missed == 0 {
             return Some(lines);

@@ -45,7 +45,7 @@ pub(super) async fn call(
     Ok((status, value(status, &host, response.body())?))
 }
 
-/// Asks for what is sent as it comes; the inner error: the node is not there, and may be later.
+/// Asks for what is sent as it comes; the inner error: not now, but maybe later.
 pub(super) async fn open(
     client: &HttpClient,
     base: &str,
@@ -66,11 +66,10 @@ pub(super) async fn open(
     let answer = value(status, &host, &body)?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
     let refused = format!("{host} refused ({status}): {}: {}", text("code"), text("detail"));
-    Err(if status.is_client_error() {
-        Failure::usage(refused)
-    } else {
-        Failure::unavailable(refused)
-    })
+    if status.is_server_error() {
+        return Ok(Err(Failure::unavailable(refused)));
+    }
+    Err(Failure::usage(refused))
 }
 
 fn request(

@@ -22,7 +22,7 @@ use tokio::{
 
 use self::{
     follow::{Heard, Way, follow},
-    merge::Merge,
+    merge::{Line, Merge},
 };
 use super::{Failure, block_on, http};
 use crate::{config::Config, http_client::HttpClient, settings::ProcessEnv};
@@ -113,11 +113,15 @@ async fn tail(urls: &[String], key: &str, arguments: &Arguments) -> Result<(), F
             BTreeSet::new()
         }
     };
-    tokio::select! {
+    let mut merge = Merge::new(HOLD);
+    let ended = tokio::select! {
         ended = try_join_all(ways) => ended.map(|_| ()),
-        printed = async { print_all(heard, nodes.await, urls.len(), arguments.json).await } => printed,
+        printed = async { print_all(&mut merge, heard, nodes.await, arguments).await } => printed,
         _ = tokio::signal::ctrl_c() => Ok(()),
-    }
+    };
+    // Nothing is waited for any more.
+    print_groups(&merge.take_due(Instant::now() + HOLD), arguments.json)?;
+    ended
 }
 
 fn path(arguments: &Arguments) -> String {
@@ -161,12 +165,12 @@ async fn nodes_of_cluster(urls: &[String], key: &str) -> BTreeSet<String> {
 
 /// Prints what is heard until nobody reads it any more.
 async fn print_all(
+    merge: &mut Merge,
     mut heard: mpsc::Receiver<Heard>,
     mut unwatched: BTreeSet<String>,
-    urls: usize,
-    json: bool,
+    arguments: &Arguments,
 ) -> Result<(), Failure> {
-    let (mut merge, mut begun) = (Merge::new(HOLD), 0);
+    let (mut begun, urls) = (0, arguments.url.len().max(1));
     loop {
         let due = merge.due();
         let next = tokio::select! {
@@ -193,25 +197,31 @@ async fn print_all(
             }
             None => {}
         }
-        for group in merge.take_due(Instant::now()) {
-            for (number, line) in group.iter().enumerate() {
-                let text = if json {
-                    line.raw.clone()
-                } else {
-                    show::text(line, number > 0)
-                };
-                match writeln!(io::stdout(), "{text}") {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                    Err(error) => {
-                        return Err(Failure::unavailable(format!(
-                            "cannot write to standard output: {error}"
-                        )));
-                    }
-                }
+        if !print_groups(&merge.take_due(Instant::now()), arguments.json)? {
+            return Ok(());
+        }
+    }
+}
+
+/// `false` when nobody reads it any more (`roomcast tail | head`).
+fn print_groups(groups: &[Vec<Line>], json: bool) -> Result<bool, Failure> {
+    for (number, line) in groups.iter().flat_map(|group| group.iter().enumerate()) {
+        let text = if json {
+            line.raw.clone()
+        } else {
+            show::text(line, number > 0)
+        };
+        match writeln!(io::stdout(), "{text}") {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
+            Err(error) => {
+                return Err(Failure::unavailable(format!(
+                    "cannot write to standard output: {error}"
+                )));
             }
         }
     }
+    Ok(true)
 }
 
 /// What is said about the nodes themselves does not stand among their lines.

@@ -256,6 +256,8 @@ describe("roomcast tail", () => {
     await seen.begun();
     await nodes[1].stop();
     await seen.some({ kind: "end", reason: "node_stopping", node: ids[1] });
+    await nodes[0].publish({ room: "nobody", event: "meanwhile" });
+    await seen.some({ kind: "publish", event: "meanwhile" });
     await nodes[1].start();
     await formed(nodes);
     const id = await nodes[1].id();

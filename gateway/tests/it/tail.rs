@@ -6,7 +6,7 @@ use adapter_redis::MemoryHub;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -31,7 +31,10 @@ impl Tail {
 
     /// The status, and what follows it: lines, or a problem.
     async fn ask(node: &Node, key: &str, query: &str) -> (u16, Tail) {
-        let mut stream = TcpStream::connect(node.operations).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // Who does not read is soon noticed.
+        socket.set_recv_buffer_size(8 * 1024).unwrap();
+        let mut stream = socket.connect(node.operations).await.unwrap();
         // By HTTP/1.0, lines come without chunks around them.
         let request = format!("GET /api/v1/tail?{query} HTTP/1.0\r\nauthorization: Bearer {key}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

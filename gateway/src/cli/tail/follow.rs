@@ -41,10 +41,10 @@ pub(super) enum Heard {
     Note(String),
 }
 
-/// Follows it for ever. A node that is away is tried again; one that refuses is not.
+/// Follows it for ever. A node that is away, or is looked at by too many, is tried again.
 ///
 /// # Errors
-/// When the node refuses, or is not there at the beginning and is the only one.
+/// When the node refuses for good, or cannot be followed at the beginning and is the only one.
 pub(super) async fn follow(
     client: &HttpClient,
     way: Way<'_>,
