@@ -101,9 +101,9 @@ impl Node {
         };
         let counted = counting.wait(sent.receivers, self.config.answer_timeout).await;
         if let Some(journey) = journey {
-            journey.nodes.clone_from(&counted.answers);
-            if sent.here > 0 {
-                journey.nodes.push((self.id.clone(), sent.here));
+            let here = (sent.here > 0).then(|| (self.id.clone(), sent.here));
+            for (node, sockets) in counted.answers.iter().chain(&here) {
+                journey.reached(node, *sockets);
             }
             journey.is_complete = counted.complete && !sent.failed;
         }
@@ -199,7 +199,7 @@ impl Node {
         };
         for (node, Acks { acks, missing }) in counted.answers {
             if let Some(journey) = &mut journey {
-                journey.nodes.push((node, acks.len() as u64 + missing));
+                journey.reached(&node, acks.len() as u64 + missing);
             }
             requested.acks.extend(acks);
             requested.missing += missing;

@@ -170,6 +170,14 @@ impl Journey {
         self.stamps = stamps;
         self.subscribers = subscribers;
     }
+
+    /// A node has answered: once for each frame, of which there may be several.
+    pub(crate) fn reached(&mut self, node: &NodeId, sockets: u64) {
+        match self.nodes.iter_mut().find(|(known, _)| known == node) {
+            Some((_, all)) => *all += sockets,
+            None => self.nodes.push((node.clone(), sockets)),
+        }
+    }
 }
 
 // === impl Way ===

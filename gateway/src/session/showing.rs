@@ -2,7 +2,7 @@
 
 use adapter_redis::{EventName, Relayed, RoomName};
 
-use super::Session;
+use super::{Session, answers::shortened};
 use crate::tail::{Kind, Sight, sight::identity};
 
 impl Session {
@@ -24,7 +24,8 @@ impl Session {
 
     pub(super) fn show_refusal<'a>(&'a self, event: &'a str, code: &'a str) {
         self.show(Kind::Refusal, |sight| {
-            sight.event = Some(event);
+            // A client may call it anything, of any length.
+            sight.event = Some(shortened(event));
             sight.reason = Some(code);
         });
     }
