@@ -56,11 +56,16 @@ impl Config {
     /// Reads this module's part.
     pub fn read(reader: &mut Reader) -> Config {
         Config {
-            listen: reader.address(LISTEN),
+            listen: listen(reader),
             api_keys: api::ApiKeys::read(reader),
             ready_grace: reader.duration(READY_GRACE),
         }
     }
+}
+
+/// Where it listens, for who wants to know nothing else.
+pub fn listen(reader: &mut Reader) -> SocketAddr {
+    reader.address(LISTEN)
 }
 
 /// What the routes need, and no more.

@@ -2,6 +2,7 @@
 //! with exit code 64; never with a panic.
 
 mod explain;
+mod health;
 mod http;
 mod publish;
 mod revoke;
@@ -59,6 +60,8 @@ enum Command {
     Stats(stats::Arguments),
     /// Show what passes nodes, live: events with their hops, refusals, drops
     Tail(tail::Arguments),
+    /// Ask whether a node is alive: exit code 0, or 69 when it does not answer
+    Health(health::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +150,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Revoke(arguments) => revoke::run(config, arguments),
         Command::Stats(arguments) => stats::run(config, arguments),
         Command::Tail(arguments) => tail::run(config, arguments),
+        Command::Health(arguments) => health::run(config, arguments),
     }?;
     Ok(ExitCode::SUCCESS)
 }

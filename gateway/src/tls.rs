@@ -109,6 +109,11 @@ impl Config {
     }
 }
 
+/// Whether the operations listener has a certificate, for who does not need it.
+pub fn on_operations(reader: &mut Reader) -> bool {
+    reader.path(OPERATIONS.chain).is_some()
+}
+
 impl Files {
     /// `None` where nothing is configured, or a problem was reported.
     fn read(self, reader: &mut Reader) -> Option<Certificate> {

@@ -1,6 +1,6 @@
 //! One HTTP request to the operations listener of a node, plain or by TLS.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use ::http::{Method, Request, StatusCode, header};
 use bytes::Bytes;
@@ -21,12 +21,13 @@ const MOST: usize = 16 << 20;
 
 /// Where the operations listener is, by its configuration.
 pub(super) fn operations_url(config: &Config) -> String {
-    let scheme = if config.tls.operations.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    format!("{scheme}://{}", config.admin.listen)
+    url_of(config.tls.operations.is_some(), config.admin.listen)
+}
+
+/// The URL of a listener.
+pub(super) fn url_of(by_tls: bool, listen: SocketAddr) -> String {
+    let scheme = if by_tls { "https" } else { "http" };
+    format!("{scheme}://{listen}")
 }
 
 /// Sends a request and reads the JSON answer.
@@ -38,11 +39,21 @@ pub(super) async fn call(
     body: String,
 ) -> Result<(StatusCode, Value), Failure> {
     let (request, host) = request(method, base, path, key, body)?;
+    let (status, answer) = send(request, &host).await?;
+    Ok((status, value(status, &host, &answer)?))
+}
+
+/// Asks for what needs no key, and reads the answer as it is.
+pub(super) async fn ask(base: &str, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+    let (request, host) = request(Method::GET, base, path, None, String::new())?;
+    send(request, &host).await
+}
+
+async fn send(request: Request<Full<Bytes>>, host: &str) -> Result<(StatusCode, Bytes), Failure> {
     let client = HttpClient::new().map_err(Failure::unavailable)?;
     let response = client.send(request, PATIENCE, MOST).await;
-    let response = response.map_err(|error| away(&host, &error))?;
-    let status = response.status();
-    Ok((status, value(status, &host, response.body())?))
+    let response = response.map_err(|error| away(host, &error))?;
+    Ok((response.status(), response.into_body()))
 }
 
 /// Asks for what is sent as it comes; the inner error: not now, but maybe later.

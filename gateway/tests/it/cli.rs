@@ -140,6 +140,11 @@ fn mistakes_end_with_64_and_a_sentence() {
             "not a URL such as http://127.0.0.1:3001 or https://",
         ),
         (vec!["stats", "--url", "nonsense"], "http://"),
+        (vec!["health", "--url", "nonsense"], "http://"),
+        (
+            vec!["health", "--config", "/no/such.toml"],
+            "/no/such.toml: cannot be read",
+        ),
     ] {
         let output = roomcast(&arguments);
         let message = String::from_utf8(output.stderr).unwrap();
@@ -176,6 +181,10 @@ fn what_is_not_there_ends_with_69() {
         (
             vec!["stats", "--url", "http://127.0.0.1:1"],
             "no answer from the node's operations listener".to_owned(),
+        ),
+        (
+            vec!["health", "--url", "http://127.0.0.1:1"],
+            "no answer from the node's operations listener at 127.0.0.1:1".to_owned(),
         ),
         (
             vec![

@@ -1,9 +1,15 @@
 //! The listeners: what is served where, to whom, and with which errors.
 
+use std::net::SocketAddr;
+
 use adapter_redis::MemoryHub;
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, Node, http, http_full, reached, token};
+use crate::{
+    cli::roomcast,
+    config::Folder,
+    support::{API_KEY, Node, http, http_full, reached, token},
+};
 
 #[tokio::test]
 async fn the_public_listener_serves_nothing_else() {
@@ -71,6 +77,27 @@ async fn the_operations_listener_answers_operators() {
     ] {
         assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_alive_whatever_its_configuration_says_by_now() {
+    let node = Node::start(&MemoryHub::new());
+    let folder = Folder::new("health");
+    // No policy, no keys, and a mistake: nothing that a node could start with.
+    let health = |address: SocketAddr| {
+        let text = format!("[ops]\nlisten = \"{address}\"\nlisten_to = \"me\"\n");
+        let file = folder.file("roomcast.toml", &text);
+        let output = roomcast(&["health", "--config", file.to_str().unwrap()]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), said)
+    };
+    assert_eq!(health(node.operations), (Some(0), "ok\n".to_owned()));
+    let url = format!("http://{}", node.address);
+    let public = roomcast(&["health", "--url", &url]);
+    assert_eq!(public.status.code(), Some(69), "another listener is not healthy");
+    let (code, said) = health(SocketAddr::from(([127, 0, 0, 1], 1)));
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("ops.listen_to"), "{said}");
 }
 
 #[tokio::test]

@@ -267,12 +267,15 @@ async fn the_command_line_asks_by_https() {
     let (code, text) = run("ops.pem", &["stats"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("connected"), "{text}");
-    let (code, text) = run("public.pem", &["stats"]);
-    assert_eq!(code, Some(69), "{text}");
-    assert!(
-        text.contains("certificate") && text.contains("SSL_CERT_FILE"),
-        "{text}"
-    );
+    assert_eq!(run("ops.pem", &["health"]), (Some(0), "ok\n".to_owned()));
+    for command in ["stats", "health"] {
+        let (code, text) = run("public.pem", &[command]);
+        assert_eq!(code, Some(69), "{command}: {text}");
+        assert!(
+            text.contains("certificate") && text.contains("SSL_CERT_FILE"),
+            "{command}: {text}"
+        );
+    }
 }
 
 #[test]
