@@ -1,6 +1,7 @@
 //! The handle of one connected client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct Client {
     pub(crate) outbox: mpsc::Sender<Outgoing>,
     pub(crate) inbox: mpsc::Receiver<Event>,
     pub(crate) ended: watch::Receiver<Option<CloseReason>>,
+    /// The reader's pause after each frame, in milliseconds.
+    pub(crate) pause: Arc<AtomicU64>,
     /// Owns the client's one task; aborts it on drop.
     pub(crate) task: JoinSet<()>,
 }
@@ -163,6 +166,13 @@ impl Client {
                 _other => {}
             }
         }
+    }
+
+    /// From now on waits that long after each frame before the next one is read, pings included: a client whose
+    /// machine or network cannot keep up. One frame may be on its way already. Zero reads at full speed again.
+    pub fn read_slowly(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.pause.store(pause, Ordering::Relaxed);
     }
 
     /// Waits until the connection is over. There is no deadline but the server's own: at the latest the missing

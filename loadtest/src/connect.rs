@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use tokio_tungstenite::connect_async_with_config;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::{MaybeTlsStream, client_async_with_config, connect_async_with_config};
 
 use crate::client::{Client, CloseReason};
 use crate::codec::{Kind, Packet};
@@ -31,6 +32,7 @@ pub struct Connect {
     auth: Value,
     token: Option<String>,
     queue: usize,
+    receive_buffer: Option<u32>,
 }
 
 /// Why there is no connection.
@@ -73,6 +75,7 @@ impl Connect {
             auth: Value::Null,
             token: None,
             queue: QUEUE,
+            receive_buffer: None,
         }
     }
 
@@ -126,6 +129,14 @@ impl Connect {
         self
     }
 
+    /// Another receive buffer than the kernel's, in bytes: with a small one, a server soon notices that this client
+    /// reads slowly.
+    #[must_use]
+    pub fn receive_buffer(mut self, bytes: u32) -> Self {
+        self.receive_buffer = Some(bytes);
+        self
+    }
+
     /// Connects. Events that the server sends before it grants the namespace are kept and come first.
     pub async fn open(self) -> Result<Client, ConnectError> {
         tokio::time::timeout(DEADLINE, self.handshake())
@@ -134,7 +145,14 @@ impl Connect {
     }
 
     async fn handshake(self) -> Result<Client, ConnectError> {
-        let (socket, _response) = connect_async_with_config(self.request()?, None, true).await?;
+        let request = self.request()?;
+        let (socket, _response) = match self.receive_buffer {
+            None => connect_async_with_config(request, None, true).await?,
+            Some(bytes) => {
+                let stream = MaybeTlsStream::Plain(with_receive_buffer(&self.address, bytes).await?);
+                client_async_with_config(request, stream, None).await?
+            }
+        };
         let (sink, mut stream) = socket.split();
         let heartbeat = connection::opened(&mut stream).await?;
         let connect = self.connect_packet();
@@ -176,6 +194,22 @@ impl Connect {
         packet.data = (!auth.is_null()).then(|| auth.to_string());
         packet
     }
+}
+
+/// The buffer has to be set before connecting: the size of the window is agreed on then.
+async fn with_receive_buffer(address: &str, bytes: u32) -> io::Result<TcpStream> {
+    let address = lookup_host(address)
+        .await?
+        .next()
+        .ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_recv_buffer_size(bytes)?;
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
 }
 
 fn invalid(error: impl std::fmt::Display) -> ConnectError {

@@ -100,6 +100,7 @@ pub(crate) fn start(
         events,
         Arc::clone(&calls),
     );
+    let pause = reader.pause();
     let mut task = JoinSet::new();
     task.spawn(run(reader, sink, outgoing, end));
     (
@@ -111,6 +112,7 @@ pub(crate) fn start(
             outbox,
             inbox,
             ended,
+            pause,
             task,
         },
         granted,

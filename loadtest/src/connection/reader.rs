@@ -1,13 +1,14 @@
 //! The reading half: frames in; events, answers and finally the reason of the end out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -26,6 +27,8 @@ pub(super) struct Reader {
     heartbeat: Duration,
     deadline: Instant,
     ping: Arc<Notify>,
+    /// After each frame, in milliseconds; see [`Client::read_slowly`](crate::Client::read_slowly).
+    pause: Arc<AtomicU64>,
     assembly: Assembly,
     /// Taken when the server has answered the CONNECT.
     grant: Option<oneshot::Sender<Grant>>,
@@ -48,6 +51,7 @@ impl Reader {
             heartbeat,
             deadline: Instant::now() + heartbeat,
             ping: Arc::default(),
+            pause: Arc::default(),
             assembly: Assembly::default(),
             grant: Some(grant),
             events,
@@ -58,6 +62,11 @@ impl Reader {
     /// Is notified of every ping that is to be answered.
     pub(super) fn pinged(&self) -> Arc<Notify> {
         Arc::clone(&self.ping)
+    }
+
+    /// How long to wait after each frame.
+    pub(super) fn pause(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.pause)
     }
 
     /// No answer will come any more.
@@ -76,6 +85,10 @@ impl Reader {
             };
             if let Err(reason) = taken {
                 return reason;
+            }
+            match self.pause.load(Ordering::Relaxed) {
+                0 => {}
+                pause => sleep(Duration::from_millis(pause)).await,
             }
         }
     }

@@ -1,9 +1,12 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use loadtest::{ClientError, placeholder};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::peer::connected;
+use crate::peer::{connected, connected_with};
 
 #[tokio::test]
 async fn events_travel_both_ways_in_order() {
@@ -110,4 +113,20 @@ async fn waiting_has_an_end() {
     peer.say("430[]").await; // Too late, and no error.
     peer.say(r#"42["still here"]"#).await;
     assert_eq!(client.next().await.unwrap().name, "still here");
+}
+
+#[tokio::test]
+async fn who_reads_slowly_takes_that_time_for_each_frame() {
+    let (mut client, mut peer) = connected_with(|connect| connect.receive_buffer(4096)).await;
+    let pause = Duration::from_millis(100);
+    client.read_slowly(pause);
+    let began = Instant::now();
+    for _ in 0..3 {
+        peer.say(r#"42["tick"]"#).await;
+    }
+    for _ in 0..3 {
+        client.next_named("tick").await.unwrap();
+    }
+    // Nothing is said about how much longer it took.
+    assert!(began.elapsed() >= pause * 2);
 }
