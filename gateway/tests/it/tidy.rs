@@ -50,8 +50,13 @@ fn only_in(word: &str, folders: &[&str], allowed: &[&str]) {
 fn fred_stays_behind_the_bus() {
     only_in(
         "fred::",
-        &["adapter-redis/src", "gateway/src", "loadtest/src"],
-        &["adapter-redis/src/bus/redis"],
+        &[
+            "adapter-redis/src",
+            "gateway/src",
+            "loadtest/src",
+            "loadtest/cli/src",
+        ],
+        &["adapter-redis/src/bus/redis", "loadtest/cli/src/backend/redis.rs"],
     );
 }
 
@@ -77,6 +82,43 @@ fn the_engine_knows_nothing_of_the_gateway() {
         &["gateway/src"],
         &["gateway/src/engine/stock.rs", "gateway/src/engine/stock/"],
     );
+}
+
+#[test]
+fn load_and_its_client_know_nobody() {
+    for word in ["gateway::", "adapter_redis", "socketioxide"] {
+        only_in(
+            word,
+            &[
+                "loadtest/src",
+                "loadtest/tests",
+                "loadtest/cli/src",
+                "loadtest/cli/tests",
+            ],
+            &[],
+        );
+    }
+    only_in(
+        "goose::",
+        &["loadtest/src", "loadtest/cli/src"],
+        &[
+            "loadtest/cli/src/attack.rs",
+            "loadtest/cli/src/run.rs",
+            "loadtest/cli/src/run/",
+        ],
+    );
+    for (manifest, nobody) in [
+        ("loadtest/Cargo.toml", &["gateway", "adapter-redis", "goose"][..]),
+        ("loadtest/cli/Cargo.toml", &["gateway", "adapter-redis"]),
+    ] {
+        let text = fs::read_to_string(root().join(manifest)).unwrap();
+        for name in nobody {
+            assert!(
+                !text.contains(&format!("\n{name}")),
+                "{manifest} depends on {name}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -120,7 +162,12 @@ fn settings_know_no_part_and_parts_know_no_whole() {
 
 #[test]
 fn pure_files_do_no_io() {
-    let pure = sources("gateway/src/policy").into_iter().chain(
+    let folders = [
+        "gateway/src/policy",
+        "loadtest/cli/src/scenarios",
+        "loadtest/cli/src/report",
+    ];
+    let pure = folders.into_iter().flat_map(sources).chain(
         [
             "gateway/src/auth/choice.rs",
             "gateway/src/auth/claims.rs",
@@ -153,6 +200,13 @@ fn pure_files_do_no_io() {
             "gateway/src/ingest/amqp/pauses.rs",
             "gateway/src/ingest/amqp/uri.rs",
             "gateway/src/ingest/amqp/dead_letter.rs",
+            "loadtest/cli/src/mark.rs",
+            "loadtest/cli/src/measure.rs",
+            "loadtest/cli/src/plan.rs",
+            "loadtest/cli/src/report.rs",
+            "loadtest/cli/src/scenarios.rs",
+            "loadtest/cli/src/schedule.rs",
+            "loadtest/cli/src/verdict.rs",
         ]
         .map(|name| {
             let text = fs::read_to_string(root().join(name)).unwrap();
@@ -180,9 +234,14 @@ fn the_reference_of_keys_is_fresh() {
 
 #[test]
 fn files_stay_small_enough_to_read() {
-    for (name, code) in ["gateway/src", "adapter-redis/src", "loadtest/src"]
-        .iter()
-        .flat_map(|f| sources(f))
+    for (name, code) in [
+        "gateway/src",
+        "adapter-redis/src",
+        "loadtest/src",
+        "loadtest/cli/src",
+    ]
+    .iter()
+    .flat_map(|f| sources(f))
     {
         let lines = code.lines().count();
         assert!(
