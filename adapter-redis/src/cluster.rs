@@ -215,6 +215,16 @@ impl Cluster {
         &self.node.config.limits
     }
 
+    /// Says what this node says about itself now, and not only with the next heartbeat. That the others hear it is not
+    /// promised.
+    pub async fn tell(&self) {
+        if !self.node.has_left()
+            && let Err(error) = self.node.say(&self.node.heartbeat(false)).await
+        {
+            tracing::debug!(%error, "a heartbeat was not sent");
+        }
+    }
+
     /// Says goodbye, so that the others do not wait for this node, and sends no heartbeats from then on. The node
     /// still delivers and answers while it runs. That the others hear it is not promised.
     pub async fn leave(&self) {

@@ -71,7 +71,7 @@ pub use heartbeat::NodeInfo;
 pub use ingest::Ingest;
 pub use intake::{Arrival, Arrivals};
 pub use interest::{Entering, Interest, Interests, Joining, Refused};
-pub use local::{Gap, Later, Load, LocalSockets, NoSockets};
+pub use local::{Admission, Gap, Later, Load, LocalSockets, NoSockets};
 pub use metrics::{Metrics, Source};
 pub use node::{NodeId, NodeIdError};
 pub use notices::{

@@ -57,6 +57,18 @@ pub struct Load {
     pub connected: u64,
     /// Rooms with members.
     pub rooms: u64,
+    /// What it can take over from others; `None` from a build that does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
+}
+
+/// Whether a node takes clients, and how fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Admission {
+    /// It is being stopped: it takes nobody, and its clients are about to go to others.
+    pub is_draining: bool,
+    /// New sessions that it can admit each second, beyond those that come anyway.
+    pub per_second: u64,
 }
 
 /// The sockets of a process that only publishes: none.

@@ -8,7 +8,7 @@
 //! publication = flags:u8 published_at_ms:n [request:n] [serial:8] [trace:16] [ack_timeout_ms:n] [phase]
 //!               namespace:s event:s rooms:n s… except:n s… args:rest
 //! phase       = flags:u8 key:n [[after_ms:n] length:n args:length]
-//! heartbeat   = hello:u8 [wire:u8 version:s connected:n rooms:n]
+//! heartbeat   = hello:u8 [wire:u8 version:s connected:n rooms:n [flags:u8 admits:n]]
 //! goodbye     = (empty)                                   probe  = nonce:n
 //! reached     = request:n sockets:n                       census question = request:n
 //! census      = request:n connected:n users:n 8… rooms:n 8…
@@ -26,7 +26,7 @@
 use bytes::Bytes;
 
 use crate::census::Census;
-use crate::local::Load;
+use crate::local::{Admission, Load};
 use crate::node::{NODE_ID_LEN, NodeId};
 use crate::publication::Publication;
 
@@ -55,6 +55,9 @@ const CENSUS: u8 = 6;
 const PROBE: u8 = 7;
 const QUESTION: u8 = 10;
 const ANSWER: u8 = 11;
+
+/// A flag of a heartbeat.
+const DRAINING: u8 = 1;
 
 /// A frame and who sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +203,10 @@ impl Frame {
                     put_text(&mut out, version);
                     put_number(&mut out, load.connected);
                     put_number(&mut out, load.rooms);
+                    if let Some(admission) = load.admission {
+                        out.push(if admission.is_draining { DRAINING } else { 0 });
+                        put_number(&mut out, admission.per_second);
+                    }
                 }
             }
             Self::Question { request, json } | Self::Answer { request, json } => {
@@ -307,7 +314,18 @@ fn about(reader: &mut Reader<'_>) -> Result<Option<About>, WireError> {
         load: Load {
             connected: reader.number("heartbeat")?,
             rooms: reader.number("heartbeat")?,
+            admission: admission(reader)?,
         },
+    }))
+}
+
+fn admission(reader: &mut Reader<'_>) -> Result<Option<Admission>, WireError> {
+    if reader.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Admission {
+        is_draining: reader.byte("heartbeat")? & DRAINING != 0,
+        per_second: reader.number("heartbeat")?,
     }))
 }
 

@@ -27,7 +27,7 @@ use crate::{
     auth::{self, KeyFetcher, Verifier},
     config::Config,
     delivery::Delivery,
-    drain::Drain,
+    drain::{self, Drain, Offer},
     engine::{self, Connections, Sockets},
     expiry::Expiry,
     forwarding::{self, Forwarder, Forwarding},
@@ -35,7 +35,7 @@ use crate::{
     http,
     ingest::{Ingesting, Readers},
     joining::{self, Joins},
-    limits::{self, CurrentLimits, Entrance, Users},
+    limits::{self, Admissions, CurrentLimits, Entrance, Users},
     metrics::Metrics,
     notices::Notices,
     population::Population,
@@ -112,6 +112,7 @@ pub struct App {
     connections: Connections,
     sockets: Sockets,
     drain: Drain,
+    closing: drain::Closing,
     drain_timeout: Duration,
     metrics: Metrics,
     readiness: Arc<Readiness>,
@@ -174,9 +175,15 @@ impl App {
             population: population.clone(),
             sockets: sockets.clone(),
         };
+        let limits = Limits {
+            max_event_bytes: config.limits.max_event_bytes,
+        };
         let hooks = Hooks::new(&id, &webhook, config.hooks);
         let (forwarding, forwarder, replies) =
             forwarding::channel(&id, bus.clone(), &sockets, &webhook, &metrics, &config.forward);
+        let current = CurrentLimits::new(config.limits);
+        let admissions = Admissions::new(current.clone());
+        let drain = Drain::default();
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
             sockets.clone(),
             population.clone(),
@@ -184,11 +191,9 @@ impl App {
             ending.clone(),
             replies,
             tails.clone(),
+            Offer::new(drain.clone(), admissions.clone()),
             metrics.clone(),
         ));
-        let limits = Limits {
-            max_event_bytes: config.limits.max_event_bytes,
-        };
         let cluster_config = ClusterConfig {
             limits,
             keys: config.cluster.keys,
@@ -202,7 +207,6 @@ impl App {
         let keeper = Keeper::new(ending, revoker.clone());
 
         let (joining, joins) = joining::channel();
-        let current = CurrentLimits::new(config.limits);
         let (user_checks, users) = limits::channel(&current, &metrics);
         let expiry = Expiry::new(SystemTime::now);
         let (key_sets, key_fetcher) = auth::key_sets(&metrics);
@@ -236,7 +240,6 @@ impl App {
         );
         let ingest = streams.map(|redis| Ingest::new(cluster.clone(), redis));
 
-        let drain = Drain::default();
         let readiness = Arc::new(Readiness::new(config.admin.ready_grace));
         let certificates = tls::Listeners::new(&config.tls, &metrics.tls);
         let live = Live {
@@ -250,7 +253,16 @@ impl App {
         };
         let engine = engine::routes(&config.engine, sessions.clone(), &sockets);
         let path = &config.engine.path;
-        let entrance = Entrance::new(current, metrics.clone());
+        let entrance = Entrance::new(current, metrics.clone(), admissions.clone());
+        let drain_timeout = config.drain.timeout;
+        let closing = drain::Closing::new(
+            config.drain,
+            drain.clone(),
+            sockets.clone(),
+            admissions,
+            others(cluster.clone()),
+            metrics.drain.clone(),
+        );
         let public_routes = http::router(
             engine,
             path,
@@ -300,7 +312,8 @@ impl App {
             connections: Connections::default(),
             sockets,
             drain,
-            drain_timeout: config.node.drain_timeout,
+            closing,
+            drain_timeout,
             metrics,
             readiness,
             started: Some((started, live)),
@@ -333,6 +346,19 @@ impl App {
     /// This node's sockets, as the cluster sees them: for tests, which ask one node alone.
     pub fn local(&self) -> Arc<dyn LocalSockets> {
         self.local.clone()
+    }
+}
+
+/// What a node that is being stopped has to know of the others.
+fn others(cluster: Cluster) -> impl Fn() -> Vec<drain::Other> + Send + Sync + 'static {
+    move || {
+        let infos = cluster.node_infos().into_iter().filter(|info| !info.this);
+        let other = infos.map(|info| drain::Other {
+            admits: info.load.admission.map(|admission| admission.per_second),
+            is_draining: info.load.admission.is_some_and(|admission| admission.is_draining),
+            connected: info.load.connected,
+        });
+        other.collect()
     }
 }
 

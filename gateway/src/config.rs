@@ -17,7 +17,7 @@ pub use live::Part;
 pub use node::NodeConfig;
 
 use crate::{
-    admin, api, auth, engine, forwarding, hooks, http, ingest, limits, notices,
+    admin, api, auth, drain, engine, forwarding, hooks, http, ingest, limits, notices,
     policy::{BUILTIN, Destination, Policy, WHATSAPP_CRM},
     reload, revocation,
     rules::InForce,
@@ -28,8 +28,10 @@ use crate::{
 /// Everything a node is told before it starts.
 #[derive(Debug)]
 pub struct Config {
-    /// Listener, and how to stop.
+    /// Where it listens.
     pub node: NodeConfig,
+    /// How it is stopped.
+    pub drain: drain::Config,
     /// Redis, and the other nodes.
     pub cluster: ClusterConfig,
     /// Who may connect.
@@ -70,6 +72,7 @@ pub struct Config {
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     [
         node::KEYS,
+        drain::KEYS,
         limits::KEYS,
         cluster::KEYS,
         ingest::KEYS,
@@ -111,6 +114,7 @@ impl Config {
     pub fn read(layers: Layers) -> (Picture, Result<Config, Problems>) {
         let mut reader = Reader::new(layers, keys().collect());
         let node = NodeConfig::read(&mut reader);
+        let drain = drain::Config::read(&mut reader);
         let cluster = ClusterConfig::read(&mut reader);
         let auth = auth::Config::read(&mut reader);
         let revocations = revocation::Config::read(&mut reader);
@@ -135,6 +139,7 @@ impl Config {
         let config = match (reader.finish(), auth, rules) {
             (Ok(()), Some(auth), Some(rules)) => Ok(Config {
                 node,
+                drain,
                 cluster,
                 auth,
                 revocations,

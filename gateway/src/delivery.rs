@@ -5,7 +5,7 @@ mod orders;
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use adapter_redis::{
@@ -14,6 +14,7 @@ use adapter_redis::{
 
 use self::orders::Orders;
 use crate::{
+    drain::Offer,
     engine::{Packet, Sockets},
     forwarding::Replies,
     metrics::{Dropped, Metrics},
@@ -31,6 +32,7 @@ pub struct Delivery {
     ending: Ending,
     replies: Arc<Replies>,
     tails: Tails,
+    offer: Offer,
     metrics: Metrics,
 }
 
@@ -43,6 +45,7 @@ impl Delivery {
         ending: Ending,
         replies: Arc<Replies>,
         tails: Tails,
+        offer: Offer,
         metrics: Metrics,
     ) -> Delivery {
         Delivery {
@@ -52,6 +55,7 @@ impl Delivery {
             ending,
             replies,
             tails,
+            offer,
             metrics,
         }
     }
@@ -181,6 +185,7 @@ impl LocalSockets for Delivery {
         Load {
             connected: self.population.connected() as u64,
             rooms: self.sockets.room_count() as u64,
+            admission: Some(self.offer.admission(Instant::now())),
         }
     }
 

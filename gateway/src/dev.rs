@@ -220,6 +220,8 @@ impl MadeUp {
         layers.set_default("auth.jwt.hmac_secret", &self.secret);
         layers.set_default("api.keys", &self.api_key);
         layers.set_default("log.level", "warn");
+        // There is no load balancer, and somebody who waits for Ctrl-C.
+        layers.set_default("drain.wait", "0s");
     }
 }
 

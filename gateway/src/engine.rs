@@ -5,6 +5,7 @@
 //! counterpart. [`Sockets`] points inwards: everything the rest may do with sockets. The implementation behind
 //! it is stock socketioxide for now; the seam is what the gateway's own engine has to fit.
 
+mod activity;
 mod event;
 mod rooms;
 mod stock;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde_json::Value;
 
+pub use activity::Activity;
 pub use event::{Event, Kept, Malformed};
 pub use stock::{Asked, Broadcast, Outcome, Sockets, routes};
 pub use stream::{Connections, Listener, Peer, Security, TlsHandshake};
@@ -52,7 +54,7 @@ pub struct Config {
 }
 
 /// A connected socket, unique on this node while it lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(stock::Id);
 
 impl fmt::Display for SocketId {

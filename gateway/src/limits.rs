@@ -4,6 +4,7 @@
 //! Three places apply them: `http.rs` before a session begins ([`Entrance`]), `sessions.rs` when the user is known,
 //! and `session.rs` for each event.
 
+mod admission;
 mod bucket;
 mod client_address;
 mod config;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use admission::Admissions;
 pub use bucket::{Bucket, Rate};
 pub use client_address::{ClientAddress, Network, TrustedProxies};
 pub use config::{KEYS, LIVE};

@@ -72,6 +72,8 @@ pub struct Metrics {
     pub draining: Gauge,
     /// What is counted about those who look at what passes.
     pub tails: crate::tail::Counts,
+    /// What is counted of being stopped.
+    pub drain: crate::drain::Metrics,
     /// What is counted of TLS.
     pub tls: crate::tls::Metrics,
     /// What is counted about revocations.
@@ -193,6 +195,7 @@ impl Metrics {
             gaps_in_rooms: counter!("roomcast_gaps_total", "scope" => "room"),
             draining: gauge!("roomcast_draining"),
             tails: crate::tail::Counts::register(),
+            drain: crate::drain::Metrics::register(),
             tls: crate::tls::Metrics::register(),
             revocations: revocation::Counts::register(),
             forwarded: forwarding::Counters::register(),

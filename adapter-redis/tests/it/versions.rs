@@ -1,8 +1,8 @@
 //! Nodes of two versions, and nodes with keys, on a paused clock.
 
 use adapter_redis::{
-    Arrival, Arrivals, Channel, Frame, Handling, Inbound, MemoryHub, Message, NodeId, Question, RoomName,
-    SecretKeys, Target,
+    Admission, Arrival, Arrivals, Channel, Frame, Handling, Inbound, MemoryHub, Message, NodeId, Question,
+    RoomName, SecretKeys, Target,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -97,6 +97,47 @@ async fn nodes_of_the_version_before_take_part() {
     node.publish(event("user:42", "2")).await.unwrap();
     assert!(publications(&mut v1_arrivals).is_empty());
     assert_eq!(node.sockets.got().last().unwrap(), "2");
+}
+
+/// What a node can admit travels with its heartbeats, and at once when it is asked to tell. A build that does not say it is
+/// a member like any other.
+#[tokio::test(start_paused = true)]
+async fn what_nodes_can_admit_is_known_and_may_be_unknown() {
+    let hub = MemoryHub::new();
+    let [one, other] = cluster(&hub).await;
+    let v1 = NodeId::parse(V1).unwrap();
+    let (_v1_bus, _v1_arrivals) = hub.join(&v1);
+    hub.inject(&Channel::Nodes, bytes(V1_HEARTBEAT));
+    // As a build of this version wrote it before there was such a figure, by another node.
+    let silent = NodeId::random();
+    let (_silent_bus, _silent_arrivals) = hub.join(&silent);
+    let heartbeat = bytes(include_str!("../vectors/heartbeat.hex"));
+    let about = Message::decode(&heartbeat).unwrap().frame;
+    hub.inject(&Channel::Nodes, about.encode(&silent));
+
+    let admission = Admission {
+        is_draining: true,
+        per_second: 200,
+    };
+    other.sockets.admit(admission);
+    let start = Instant::now();
+    other.cluster.tell().await;
+    let seen = || {
+        let infos = one.cluster.node_infos();
+        let of = |id: &NodeId| {
+            infos
+                .iter()
+                .find(|info| info.id == *id)
+                .map(|info| info.load.admission)
+        };
+        (of(&other.id), of(&v1), of(&silent))
+    };
+    let expected = (Some(Some(admission)), Some(None), Some(None));
+    eventually("it is known", SOON, || seen() == expected).await;
+    assert!(
+        start.elapsed() < std::time::Duration::from_millis(500),
+        "without waiting for a heartbeat"
+    );
 }
 
 fn with_keys(hub: &MemoryHub, lines: &str) -> TestNode {

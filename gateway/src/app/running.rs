@@ -1,9 +1,13 @@
 //! A node's tasks, and the order in which it ends.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use adapter_redis::Cluster;
-use tokio::{task::JoinSet, time::timeout};
+use futures_util::{Stream, StreamExt as _};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{App, AppError};
 use crate::{
@@ -14,13 +18,18 @@ use crate::{
 
 /// How long a stopping node tries to hand streams and queues over to another one.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long closed streams may take to end, until the others are told without them.
+const ENDING: Duration = Duration::from_secs(2);
+/// What is left of the time when somebody is in a hurry.
+const HURRY: Duration = Duration::from_secs(3);
 
 impl App {
-    /// Serves until `shutdown` completes, then drains. Clients come back by themselves, elsewhere.
+    /// Serves until `asked` yields, then drains: clients are closed by and by, and come back by themselves, elsewhere. When
+    /// it yields again, all that are left are closed at once.
     ///
     /// # Errors
     /// [`AppError::PartEnded`] when a part of the node ended before that.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
+    pub async fn run(self, asked: impl Stream<Item = ()>) -> Result<(), AppError> {
         let App {
             public,
             operations,
@@ -41,17 +50,19 @@ impl App {
             connections,
             sockets,
             drain,
+            closing,
             reloader,
             ..
         } = self;
         let mut parts = JoinSet::new();
         let served =
             Listener::new(public.0, connections.clone(), WRITE_DEADLINE).secured_by(certificates.public);
-        let begun = drain.clone();
+        // Load balancers are answered and polling goes on until then.
+        let over = drain.clone();
         parts.spawn(async move {
             let service = public.1.into_make_service_with_connect_info::<Peer>();
             let result =
-                axum::serve(served, service).with_graceful_shutdown(async move { begun.begun().await });
+                axum::serve(served, service).with_graceful_shutdown(async move { over.ended().await });
             describe("the public listener", result.await)
         });
         let served = Listener::new(operations.0, Connections::default(), WRITE_DEADLINE)
@@ -104,35 +115,58 @@ impl App {
         parts.spawn(watch_bus(cluster.clone(), self.readiness));
         parts.spawn(keep_up(self.metrics.clone()));
 
+        let mut asked = pin!(asked.fuse());
         let ended = tokio::select! {
-            () = shutdown => None,
+            Some(()) = asked.next() => None,
             ended = parts.join_next() => {
                 Some(ended.map_or_else(String::new, |e| e.unwrap_or_else(|error| error.to_string())))
             }
         };
-        tracing::info!(timeout = ?self.drain_timeout, "stopping");
         self.metrics.draining.set(1.0);
         drain.begin();
-        let stopped = timeout(self.drain_timeout, async {
+        if ended.is_some() {
+            // What is broken may be what its clients wait for.
+            drain.hurry();
+        }
+        let stopping = async {
             let envelopes = async {
                 if let Some(reader) = reader {
                     reader.hand_over(HAND_OVER).await;
                 }
             };
-            tokio::join!(envelopes, readers.hand_over(HAND_OVER));
-            forwarding.stop().await;
+            let clients = async {
+                closing.run().await;
+                forwarding.stop().await;
+                sockets.begin_closing();
+                drain.end();
+                connections.close_all();
+                if timeout(ENDING, connections.closed()).await.is_err() {
+                    tracing::warn!("some connections do not end");
+                }
+            };
+            tokio::join!(cluster.tell(), envelopes, readers.hand_over(HAND_OVER), clients);
+            // Only now: until then it had sockets that others' publications were for.
             cluster.leave().await;
-            sockets.begin_closing();
-            connections.close_all();
             connections.closed().await;
             notices.finish().await;
             tails.finish().await;
             if let Some(redis) = redis {
                 redis.close().await;
             }
-        });
-        if stopped.await.is_err() {
-            tracing::warn!("some connections were still open at the deadline");
+        };
+        let hurrying = async {
+            if asked.next().await.is_some() {
+                drain.hurry();
+            }
+            drain.hurried().await;
+            sleep(HURRY).await;
+        };
+        let is_done = tokio::select! {
+            stopped = timeout(self.drain_timeout, stopping) => stopped.is_ok(),
+            () = hurrying => false,
+        };
+        if !is_done {
+            tracing::warn!("not everything was done at the deadline");
         }
         tracing::info!("stopped");
         ended.map_or(Ok(()), |part| Err(AppError::PartEnded(part)))

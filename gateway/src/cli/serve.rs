@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
+use futures_util::stream;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, print};
@@ -69,9 +70,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 async fn serve(config: Config, dev: Option<Dev>, source: Source, log: LogLevel) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::unavailable)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::unavailable)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::unavailable)?;
+    let terminate = signal(SignalKind::terminate()).map_err(Failure::unavailable)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(Failure::unavailable)?;
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::unavailable)?;
     let extras = dev.as_ref().map(Dev::extras).unwrap_or_default();
     let mut app = App::build(config, extras).map_err(|error| match error {
         AppError::Redis(_) => Failure::usage(error),
@@ -85,14 +86,15 @@ async fn serve(config: Config, dev: Option<Dev>, source: Source, log: LogLevel) 
         let operations = app.operations_address().map_err(Failure::unavailable)?;
         tracing::info!(listen = %public, ops.listen = %operations, version = env!("CARGO_PKG_VERSION"), "serving");
     }
-    let signals = async {
+    let signals = stream::unfold((terminate, interrupt, hangup), async |mut signals| {
+        let (terminate, interrupt, hangup) = &mut signals;
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return Some(((), signals)),
+                _ = interrupt.recv() => return Some(((), signals)),
                 Some(()) = hangup.recv() => reload.ask(),
             }
         }
-    };
+    });
     app.run(signals).await.map_err(Failure::unavailable)
 }

@@ -1,6 +1,6 @@
-//! The node as a whole: where it listens, its policy, how it stops.
+//! The node as a whole: where it listens, its policy.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use crate::{
     engine,
@@ -12,7 +12,6 @@ pub(super) const POLICY: &str = "policy";
 /// The policy that is tried out.
 pub(super) const SHADOW_POLICY: &str = "shadow_policy";
 const LISTEN: &str = "listen";
-const DRAIN_TIMEOUT: &str = "drain.timeout";
 
 /// The keys of the node as a whole, of the engine (which knows nothing of settings), and those that are planned.
 pub(super) const KEYS: &[Key] = &[
@@ -33,18 +32,6 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path,
         default: "",
         doc: "A policy file to try out: it is asked beside `policy`, and only reported where it would decide differently (metric `roomcast_policy_shadow_total`, and the log).",
-    },
-    Key {
-        path: DRAIN_TIMEOUT,
-        kind: Kind::Duration,
-        default: "25s",
-        doc: "How long stopping may take altogether.",
-    },
-    Key {
-        path: "drain.rate",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
     },
     Key {
         path: "limits.max_outbound_bytes",
@@ -119,8 +106,6 @@ pub(super) const KEYS: &[Key] = &[
 pub struct NodeConfig {
     /// The public listener.
     pub listen: SocketAddr,
-    /// How long stopping may take.
-    pub drain_timeout: Duration,
 }
 
 impl NodeConfig {
@@ -128,7 +113,6 @@ impl NodeConfig {
     pub(super) fn read(reader: &mut Reader) -> NodeConfig {
         NodeConfig {
             listen: reader.address(LISTEN),
-            drain_timeout: reader.duration(DRAIN_TIMEOUT),
         }
     }
 }

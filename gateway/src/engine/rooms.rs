@@ -1,7 +1,8 @@
 //! Which sockets of this node are in which room. Pure.
 //!
 //! socketioxide tells nobody of joins and leaves, so membership goes through this index: it counts whom an event
-//! reaches, and it holds something for each room from the first member to the last.
+//! reaches, and it holds something for each room from the first member to the last. It also knows when a room last got
+//! something, and so when a socket did.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,17 +10,28 @@ use std::{
     sync::Arc,
 };
 
+use super::activity::{Activity, Latest, Seconds};
+
 /// The index. `S` is the socket's id, `K` what is kept for each room that has members.
 #[derive(Debug)]
 pub(super) struct Rooms<S, K> {
     rooms: HashMap<Arc<str>, Room<S, K>>,
-    sockets: HashMap<S, Vec<Arc<str>>>,
+    sockets: HashMap<S, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    rooms: Vec<Arc<str>>,
+    /// When it last did something itself.
+    own: Arc<Latest>,
 }
 
 #[derive(Debug)]
 struct Room<S, K> {
     members: HashSet<S>,
     keep: K,
+    /// When it last got something.
+    latest: Latest,
 }
 
 /// What became of [`Rooms::join`].
@@ -46,13 +58,14 @@ impl<S, K> Default for Rooms<S, K> {
 impl<S: Copy + Eq + Hash, K> Rooms<S, K> {
     /// Makes a socket known; before that, and after [`Rooms::remove`], it can join nothing. So an event that is
     /// still being handled while its connection ends leaves no member behind.
-    pub(super) fn add(&mut self, socket: S) {
-        self.sockets.entry(socket).or_default();
+    pub(super) fn add(&mut self, socket: S, own: Arc<Latest>) {
+        let rooms = Vec::new();
+        self.sockets.entry(socket).or_insert(Known { rooms, own });
     }
 
     /// Puts a socket into a room.
     pub(super) fn join(&mut self, socket: S, room: &Arc<str>, keep: K) -> Joined<K> {
-        let Some(rooms) = self.sockets.get_mut(&socket) else {
+        let Some(Known { rooms, .. }) = self.sockets.get_mut(&socket) else {
             return Joined::Unchanged(keep);
         };
         if let Some(entry) = self.rooms.get_mut(room) {
@@ -63,14 +76,21 @@ impl<S: Copy + Eq + Hash, K> Rooms<S, K> {
             return Joined::Another(keep);
         }
         rooms.push(room.clone());
-        let members = HashSet::from([socket]);
-        self.rooms.insert(room.clone(), Room { members, keep });
+        let (members, latest) = (HashSet::from([socket]), Latest::default());
+        self.rooms.insert(
+            room.clone(),
+            Room {
+                members,
+                keep,
+                latest,
+            },
+        );
         Joined::First
     }
 
     /// Takes a socket out of a room; `None` when it was not in it. With the last one goes what was kept.
     pub(super) fn leave(&mut self, socket: S, room: &str) -> Option<Option<K>> {
-        let rooms = self.sockets.get_mut(&socket)?;
+        let Known { rooms, .. } = self.sockets.get_mut(&socket)?;
         let before = rooms.len();
         rooms.retain(|r| &**r != room);
         (rooms.len() < before).then(|| self.remove_member(socket, room))
@@ -78,11 +98,17 @@ impl<S: Copy + Eq + Hash, K> Rooms<S, K> {
 
     /// Takes a socket out of all its rooms, and gives back what was kept for those that are empty now.
     pub(super) fn remove(&mut self, socket: S) -> Vec<K> {
-        let rooms = self.sockets.remove(&socket).unwrap_or_default();
-        rooms
+        let known = self.sockets.remove(&socket).unwrap_or_default();
+        known
+            .rooms
             .iter()
             .filter_map(|room| self.remove_member(socket, room))
             .collect()
+    }
+
+    /// How many sockets are known.
+    pub(super) fn count(&self) -> usize {
+        self.sockets.len()
     }
 
     /// Whether a socket is known.
@@ -92,7 +118,33 @@ impl<S: Copy + Eq + Hash, K> Rooms<S, K> {
 
     /// The rooms of a socket, in the order in which it came into them.
     pub(super) fn of(&self, socket: S) -> &[Arc<str>] {
-        self.sockets.get(&socket).map_or(&[], Vec::as_slice)
+        self.sockets
+            .get(&socket)
+            .map_or(&[], |known| known.rooms.as_slice())
+    }
+
+    /// Something goes out to these rooms.
+    pub(super) fn note<'a>(&self, rooms: impl Iterator<Item = &'a str>, now: Seconds) {
+        for room in rooms.filter_map(|room| self.rooms.get(room)) {
+            room.latest.note(now);
+        }
+    }
+
+    /// When a socket was used last; `None` = it is gone.
+    pub(super) fn activity(&self, socket: S) -> Option<Activity> {
+        self.sockets.get(&socket).map(|known| self.activity_of(known))
+    }
+
+    /// All sockets, and when they were used last. Walks over all of them and their rooms.
+    pub(super) fn activities(&self) -> impl Iterator<Item = (S, Activity)> {
+        self.sockets
+            .iter()
+            .map(|(socket, known)| (*socket, self.activity_of(known)))
+    }
+
+    fn activity_of(&self, known: &Known) -> Activity {
+        let rooms = known.rooms.iter().filter_map(|room| self.rooms.get(room));
+        Activity::of(known.own.get(), rooms.map(|room| room.latest.get()))
     }
 
     /// Whether a socket is in a room.
@@ -169,7 +221,7 @@ mod tests {
     fn index(joins: &[(u8, &str)]) -> Rooms<u8, String> {
         let mut rooms = Rooms::default();
         for (socket, room) in joins {
-            rooms.add(*socket);
+            rooms.add(*socket, Arc::default());
             rooms.join(*socket, &Arc::from(*room), format!("{room} of {socket}"));
         }
         rooms
@@ -216,9 +268,32 @@ mod tests {
     }
 
     #[test]
+    fn a_room_that_got_something_makes_its_members_less_idle() {
+        let mut rooms = index(&[(1, "a"), (2, "a"), (2, "b"), (3, "c")]);
+        let own = Arc::new(Latest::at(5));
+        rooms.add(4, own.clone());
+        let order = |rooms: &Rooms<u8, String>| {
+            let mut all: Vec<_> = rooms.activities().collect();
+            all.sort_by_key(|(socket, activity)| (*activity, *socket));
+            all.into_iter().map(|(socket, _)| socket).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&rooms), [1, 2, 3, 4]);
+        rooms.note(["b", "nobody"].into_iter(), 7);
+        rooms.note(["c"].into_iter(), 3);
+        assert_eq!(order(&rooms), [1, 3, 4, 2]);
+        own.note(8);
+        assert_eq!(order(&rooms), [1, 3, 2, 4], "what it does itself counts, too");
+        rooms.leave(2, "b");
+        assert_eq!(order(&rooms), [1, 2, 3, 4], "another member's room");
+        rooms.remove(4);
+        assert_eq!(rooms.activity(4), None);
+        assert_eq!(rooms.activity(3), Some(Activity::of(0, [3].into_iter())));
+    }
+
+    #[test]
     fn a_room_keeps_what_its_first_member_brought() {
         let mut rooms = index(&[(1, "a")]);
-        rooms.add(2);
+        rooms.add(2, Arc::default());
         let second = rooms.join(2, &Arc::from("a"), "second".to_owned());
         assert_eq!(second, Joined::Another("second".to_owned()));
         assert_eq!(rooms.leave(1, "a"), Some(None), "whoever brought it may go");

@@ -36,6 +36,7 @@ use socketioxide_core::{
     adapter::{BroadcastOptions, errors::SocketError},
     packet::Packet as SioPacket,
 };
+use tokio::time::Instant;
 
 pub use self::asking::{Asked, Outcome};
 use self::{
@@ -45,6 +46,7 @@ use self::{
 };
 use super::{
     AckId, Admitted, Application, Config, Handshake, Keep, Packet, Peer, SocketId, Transports,
+    activity::{Activity, Latest, Seconds},
     rooms::{Joined, Rooms},
     upgrades::Upgrades,
 };
@@ -62,14 +64,29 @@ pub(super) type Id = Sid;
 #[derive(Clone, Default)]
 pub struct Sockets(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    /// What seconds are counted from.
+    began: Instant,
     rooms: RwLock<Rooms<Sid, Keep>>,
     adapter: OnceLock<Arc<Bridge>>,
     io: OnceLock<SocketIo<Bridge>>,
     upgrades: Upgrades<Sid>,
     endpoint: OnceLock<Endpoint>,
     closing: AtomicBool,
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        Shared {
+            began: Instant::now(),
+            rooms: RwLock::default(),
+            adapter: OnceLock::new(),
+            io: OnceLock::new(),
+            upgrades: Upgrades::default(),
+            endpoint: OnceLock::new(),
+            closing: AtomicBool::new(false),
+        }
+    }
 }
 
 impl fmt::Debug for Sockets {
@@ -106,7 +123,7 @@ impl Sockets {
     /// A socket without a connection, for tests of what is above the engine.
     #[cfg(test)]
     pub(crate) fn add(&self, socket: SocketId) {
-        self.change(|index, _| (index.add(socket.0), ()));
+        self.change(|index, _| (index.add(socket.0, Arc::default()), ()));
     }
 
     /// Whether a socket is connected here.
@@ -152,7 +169,11 @@ impl Sockets {
         except: &[String],
         packet: Packet,
     ) -> Broadcast {
-        let reached = self.read().reached(rooms.clone(), except, |id| id.parse().ok());
+        let reached = {
+            let index = self.read();
+            index.note(rooms.clone(), self.now());
+            index.reached(rooms.clone(), except, |id| id.parse().ok())
+        };
         let Some(adapter) = self.0.adapter.get().filter(|_| reached > 0) else {
             return Broadcast::default();
         };
@@ -177,6 +198,25 @@ impl Sockets {
     /// our own doing.
     pub fn begin_closing(&self) {
         self.0.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// All sockets, and how recently each was used. Walks over all of them and their rooms: not for each event.
+    pub fn activities(&self) -> Vec<(SocketId, Activity)> {
+        let index = self.read();
+        index
+            .activities()
+            .map(|(id, activity)| (SocketId(id), activity))
+            .collect()
+    }
+
+    /// How recently a socket was used: something came from it, or went to a room that it is in. `None` = it is gone.
+    pub fn activity(&self, socket: SocketId) -> Option<Activity> {
+        self.read().activity(socket.0)
+    }
+
+    /// How many sockets there are.
+    pub fn count(&self) -> usize {
+        self.read().count()
     }
 
     /// All rooms that somebody is in.
@@ -207,6 +247,10 @@ impl Sockets {
             .adapter
             .get()
             .is_some_and(|a| a.local.broadcast(packet, options).is_ok())
+    }
+
+    fn now(&self) -> Seconds {
+        Seconds::try_from(self.0.began.elapsed().as_secs()).unwrap_or(Seconds::MAX)
     }
 
     fn is_closing(&self) -> bool {
@@ -329,7 +373,8 @@ async fn admit<A: Application>(
     };
     let Admitted { member, rooms } = application.connect(handshake).await?;
     // From here on nothing may fail: the guard tells the member the end on every path.
-    let link = Link::new(member, sockets.clone(), socket.id);
+    let own = Arc::new(Latest::at(sockets.now()));
+    let link = Link::new(member, sockets.clone(), socket.id, own.clone());
     socket.on_fallback(Forward(link.clone()));
     let on_end = link.clone();
     socket.on_disconnect(async move |socket: SocketRef<Bridge>, reason: DisconnectReason| {
@@ -338,7 +383,7 @@ async fn admit<A: Application>(
     socket.extensions.insert(Guard(link));
     // `except` may name a socket: its own room makes that work.
     socket.join(socket.id.to_string());
-    sockets.change(|index, _| (index.add(socket.id), ()));
+    sockets.change(|index, _| (index.add(socket.id, own), ()));
     for (room, keep) in rooms {
         sockets.join(SocketId(socket.id), &room, keep);
     }

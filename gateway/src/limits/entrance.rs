@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    ClientAddress, CurrentLimits, Limit, Seat,
+    Admissions, ClientAddress, CurrentLimits, Limit, Seat,
     handshakes::{Began, Handshakes, TooFast},
     seats::Seats,
 };
@@ -29,6 +29,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Entrance {
     limits: CurrentLimits,
     metrics: Metrics,
+    admissions: Admissions,
     seats: Seats,
     pace: Mutex<Pace>,
 }
@@ -51,10 +52,11 @@ pub struct Turned {
 
 impl Entrance {
     /// Everybody is outside.
-    pub fn new(limits: CurrentLimits, metrics: Metrics) -> Entrance {
+    pub fn new(limits: CurrentLimits, metrics: Metrics, admissions: Admissions) -> Entrance {
         Entrance {
             limits,
             metrics,
+            admissions,
             seats: Seats::default(),
             pace: Mutex::default(),
         }
@@ -75,7 +77,9 @@ impl Entrance {
             self.begin(address, limits.handshakes_per_second, now)
                 .map(|()| seat)
         });
-        begun.inspect_err(|turned| self.note(address, *turned, now))
+        begun
+            .inspect(|_| self.admissions.count(now))
+            .inspect_err(|turned| self.note(address, *turned, now))
     }
 
     fn begin(&self, address: ClientAddress, per_second: u32, now: Instant) -> Result<(), Turned> {
@@ -145,7 +149,7 @@ mod tests {
             handshakes_per_second: 4,
             ..Limits::default()
         });
-        let entrance = Entrance::new(limits.clone(), metrics.clone());
+        let entrance = Entrance::new(limits.clone(), metrics.clone(), Admissions::new(limits.clone()));
         let admit = |peer: &str, now: Instant| entrance.admit(peer.parse().unwrap(), &HeaderMap::new(), now);
         let turned = |peer: &str, now: Instant| {
             let turned = admit(peer, now).unwrap_err();

@@ -12,7 +12,14 @@ use tokio::{
 };
 
 use super::*;
-use crate::{delivery::Delivery, engine::Sockets, forwarding::Replies, metrics::Metrics};
+use crate::{
+    delivery::Delivery,
+    drain::{Drain, Offer},
+    engine::Sockets,
+    forwarding::Replies,
+    limits::{Admissions, CurrentLimits},
+    metrics::Metrics,
+};
 
 struct TestNode {
     id: NodeId,
@@ -45,6 +52,7 @@ impl TestNode {
             ending.clone(),
             Arc::new(Replies::new(&id, metrics.clone())),
             crate::tail::Tails::default(),
+            Offer::new(Drain::default(), Admissions::new(CurrentLimits::default())),
             metrics.clone(),
         ));
         let cluster = Cluster::new(

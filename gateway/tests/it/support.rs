@@ -8,6 +8,7 @@ use std::{
 };
 
 use adapter_redis::{LocalSockets, MemoryHub};
+use futures_util::stream;
 use gateway::{
     app::{App, AppError, Extras},
     config::Config,
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
+    sync::mpsc,
     task::JoinHandle,
     time::timeout,
 };
@@ -44,6 +45,7 @@ pub fn config_layers(extra: &[(&str, &str)]) -> Layers {
         ("AUTH__JWT__HMAC_SECRET", SECRET),
         ("POLICY", "builtin:whatsapp-crm"),
         ("API__KEYS", API_KEY),
+        ("DRAIN__WAIT", "0s"),
     ]
     .iter()
     .chain(extra)
@@ -59,7 +61,7 @@ pub struct Node {
     pub operations: SocketAddr,
     /// Its sockets, as the cluster sees them.
     pub local: Arc<dyn LocalSockets>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: mpsc::UnboundedSender<()>,
     running: JoinHandle<Result<(), AppError>>,
 }
 
@@ -81,21 +83,19 @@ impl Node {
     }
 
     fn run(app: App) -> Node {
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, mut asked) = mpsc::unbounded_channel::<()>();
         let (address, operations) = (app.public_address().unwrap(), app.operations_address().unwrap());
         let local = app.local();
         #[allow(
             clippy::disallowed_methods,
             reason = "the handle is kept, and aborted on drop"
         )]
-        let running = tokio::spawn(app.run(async move {
-            let _ = stopped.await;
-        }));
+        let running = tokio::spawn(app.run(stream::poll_fn(move |cx| asked.poll_recv(cx))));
         Node {
             address,
             operations,
             local,
-            stop: Some(stop),
+            stop,
             running,
         }
     }
@@ -137,11 +137,19 @@ impl Node {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// Begins to stop; once more, and it hurries.
+    pub fn ask_to_stop(&self) {
+        let _ = self.stop.send(());
+    }
+
     /// Begins to stop, and hands out the end.
-    pub fn stop(mut self) -> JoinHandle<Result<(), AppError>> {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
+    pub fn stop(self) -> JoinHandle<Result<(), AppError>> {
+        self.ask_to_stop();
+        self.ending()
+    }
+
+    /// The end of one that was asked to stop.
+    pub fn ending(mut self) -> JoinHandle<Result<(), AppError>> {
         std::mem::replace(&mut self.running, finished())
     }
 }

@@ -60,16 +60,26 @@ fn frames() -> impl Strategy<Value = Frame> {
     prop_oneof![
         publication,
         any::<bool>().prop_map(|hello| Frame::Heartbeat { hello, about: None }),
-        (any::<(bool, u8, u64, u64)>(), ".{0,20}").prop_map(|((hello, wire, connected, rooms), version)| {
-            Frame::Heartbeat {
-                hello,
-                about: Some(About {
-                    wire,
-                    version,
-                    load: Load { connected, rooms },
-                }),
+        (any::<(bool, u8, u64, u64, Option<(bool, u64)>)>(), ".{0,20}").prop_map(
+            |((hello, wire, connected, rooms, admission), version)| {
+                let admission = admission.map(|(is_draining, per_second)| Admission {
+                    is_draining,
+                    per_second,
+                });
+                Frame::Heartbeat {
+                    hello,
+                    about: Some(About {
+                        wire,
+                        version,
+                        load: Load {
+                            connected,
+                            rooms,
+                            admission,
+                        },
+                    }),
+                }
             }
-        }),
+        ),
         (any::<u64>(), any::<Vec<u8>>()).prop_map(|(request, json)| Frame::Question {
             request,
             json: json.into()

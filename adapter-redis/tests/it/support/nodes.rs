@@ -8,9 +8,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use adapter_redis::{
-    Acks, Answer, Arrivals, Bus, BusState, Census, Cluster, ClusterConfig, Entering, Envelope, Gap, Interest,
-    Interests, Later, Limits, Load, LocalSockets, MemoryHub, NodeId, Publication, PublishError, Published,
-    Question, RedisBus, RedisConfig, RoomName, SecretKeys, Target,
+    Acks, Admission, Answer, Arrivals, Bus, BusState, Census, Cluster, ClusterConfig, Entering, Envelope,
+    Gap, Interest, Interests, Later, Limits, Load, LocalSockets, MemoryHub, NodeId, Publication,
+    PublishError, Published, Question, RedisBus, RedisConfig, RoomName, SecretKeys, Target,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -29,6 +29,8 @@ pub(crate) struct FakeSockets {
     /// How many sockets are in a room.
     rooms: Mutex<HashMap<String, usize>>,
     users: Mutex<Vec<String>>,
+    /// What the node says that it can admit.
+    admission: Mutex<Option<Admission>>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -66,6 +68,11 @@ impl FakeSockets {
         let interest = self.interests.get().unwrap().hold(&name).await.unwrap();
         self.held.lock().unwrap().push(interest);
         self.rooms.lock().unwrap().insert(room.to_owned(), sockets);
+    }
+
+    /// From now on the node says that it can admit this.
+    pub(crate) fn admit(&self, admission: Admission) {
+        *self.admission.lock().unwrap() = Some(admission);
     }
 
     /// Where events may have been lost.
@@ -182,6 +189,7 @@ impl LocalSockets for FakeSockets {
         Load {
             connected: 7,
             rooms: self.rooms.lock().unwrap().len() as u64,
+            admission: *self.admission.lock().unwrap(),
         }
     }
 

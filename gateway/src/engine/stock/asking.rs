@@ -64,11 +64,12 @@ impl Sockets {
     /// an answer within `timeout`.
     pub fn ask<'a>(
         &self,
-        rooms: impl Iterator<Item = &'a str>,
+        rooms: impl Iterator<Item = &'a str> + Clone,
         except: &[String],
         packet: Packet,
         timeout: Duration,
     ) -> Asked {
+        self.read().note(rooms.clone(), self.now());
         let packet = SioPacket::event(NAMESPACE, raw(packet));
         let asked = self.0.adapter.get().map(|adapter| {
             adapter

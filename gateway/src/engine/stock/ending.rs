@@ -67,11 +67,20 @@ impl Sockets {
     /// A websocket's connection ends at once. A polling session ends, too, but its client notices with its next
     /// poll, and takes it for an error of the transport.
     pub async fn close(&self, socket: SocketId) -> bool {
+        self.close_because(socket, CloseReason::ServerClose).await
+    }
+
+    /// As [`Sockets::close`], because the server is being stopped.
+    pub async fn shut_down(&self, socket: SocketId) -> bool {
+        self.close_because(socket, CloseReason::ServerShutdown).await
+    }
+
+    async fn close_because(&self, socket: SocketId, reason: CloseReason) -> bool {
         let Some(found) = self.find(socket) else {
             return false;
         };
         self.forget(found.id);
-        found.extensions.insert(Ending(CloseReason::ServerClose));
+        found.extensions.insert(Ending(reason));
         self.end_transport(&found).await;
         true
     }

@@ -15,7 +15,7 @@ use socketioxide::{
 };
 use socketioxide_core::Value as Raw;
 
-use super::super::{AckId, CloseReason, Event, Malformed, Member};
+use super::super::{AckId, CloseReason, Event, Malformed, Member, activity::Latest};
 use super::{Bridge, Sockets};
 
 /// A socket and its member, until the first of: the disconnect handler, the end of the socket's memory.
@@ -23,15 +23,18 @@ pub(super) struct Link<M: Member> {
     member: Arc<M>,
     sockets: Sockets,
     socket: Sid,
+    /// When the client last sent something.
+    own: Arc<Latest>,
     ended: AtomicBool,
 }
 
 impl<M: Member> Link<M> {
-    pub(super) fn new(member: Arc<M>, sockets: Sockets, socket: Sid) -> Arc<Link<M>> {
+    pub(super) fn new(member: Arc<M>, sockets: Sockets, socket: Sid, own: Arc<Latest>) -> Arc<Link<M>> {
         Arc::new(Link {
             member,
             sockets,
             socket,
+            own,
             ended: AtomicBool::new(false),
         })
     }
@@ -83,6 +86,7 @@ pub(super) struct InOrder;
 
 impl<M: Member> MessageHandler<Bridge, InOrder> for Forward<M> {
     fn call(&self, _: Arc<Socket<Bridge>>, value: Raw, ack: Option<i64>) {
+        self.0.own.note(self.0.sockets.now());
         let Raw::Str(text, attachments) = value else {
             return self.0.member.malformed(Malformed);
         };

@@ -49,6 +49,7 @@ export class Node {
       auth: { jwt: { hmac_secret: SECRET, issuer: ISSUER, audience: AUDIENCE, algorithms: ["HS256"], leeway: "5s" } },
       api: { keys: [API_KEY] },
       cors: { allowed_origins: [ORIGIN] },
+      drain: { wait: "0s" }, // no load balancer is in front of it
       log: { format: "json", level: "debug" },
     };
     node.config = merge(usual, config);
