@@ -1,67 +1,61 @@
-// A load balancer as small as one can be: connections go in turn to the nodes that say they are well.
+// HAProxy before the nodes, as an operator would run it.
 
-import { connect, createServer } from "node:net";
-import { setTimeout as pause } from "node:timers/promises";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Child } from "./child.mjs";
 import { freePort } from "./port.mjs";
 import { until } from "./until.mjs";
 
-/** Between two looks at a node's health. */
-const LOOK = 100;
-
-export class Balancer {
-  #well = new Set();
-  #sockets = new Set();
-  #turn = 0;
-  #isOpen = true;
-
+export class HaProxy {
   static async start(nodes) {
-    const balancer = new Balancer();
-    balancer.nodes = nodes;
+    const proxy = new HaProxy();
     const port = await freePort();
-    balancer.url = `http://127.0.0.1:${port}`;
-    balancer.server = createServer((client) => balancer.#pass(client));
-    await new Promise((resolve) => balancer.server.listen(port, "127.0.0.1", resolve));
-    balancer.looking = balancer.#look();
-    await until("all nodes are well", () => balancer.#well.size === nodes.length);
-    return balancer;
-  }
-
-  /** From now on these. */
-  use(nodes) {
-    this.nodes = nodes;
+    proxy.url = `http://127.0.0.1:${port}`;
+    proxy.folder = mkdtempSync(join(tmpdir(), "roomcast-haproxy-"));
+    const file = join(proxy.folder, "haproxy.cfg");
+    writeFileSync(file, config(port, nodes));
+    proxy.child = new Child("haproxy", process.env.HAPROXY ?? "/usr/sbin/haproxy", ["-db", "-f", file]);
+    await until("HAProxy passes requests on", async () => {
+      if (proxy.child.ended) throw new Error(proxy.child.output);
+      return (await fetch(`${proxy.url}/healthz`)).status === 200;
+    });
+    return proxy;
   }
 
   async close() {
-    this.#isOpen = false;
-    this.#sockets.forEach((socket) => socket.destroy());
-    await new Promise((resolve) => this.server.close(resolve));
-    await this.looking;
-  }
-
-  #pass(client) {
-    const well = this.nodes.filter((node) => this.#well.has(node));
-    const node = well[(this.#turn += 1) % well.length];
-    if (!node) return client.destroy();
-    const server = connect(node.port, "127.0.0.1");
-    for (const [one, other] of [[client, server], [server, client]]) {
-      this.#sockets.add(one);
-      one.on("error", () => {}); // its end follows
-      one.on("close", () => {
-        this.#sockets.delete(one);
-        other.destroy();
-      });
-      one.pipe(other);
-    }
-  }
-
-  async #look() {
-    while (this.#isOpen) {
-      await Promise.all(this.nodes.map(async (node) => {
-        const answer = await fetch(`${node.url}/healthz`, { signal: AbortSignal.timeout(1000) }).catch(() => undefined);
-        if (answer?.ok) this.#well.add(node);
-        else this.#well.delete(node);
-      }));
-      await pause(LOOK);
-    }
+    await this.child.end("SIGKILL");
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }
+
+/**
+ * - `roundrobin`, not `leastconn`: a node that was just restarted has no connections, and would get all who come.
+ * - No `on-marked-down shutdown-sessions`: a node that drains is down for the check, and still serves its clients.
+ * - `retry-on 503`: who still comes to a node that drains, or whose limit is reached, is tried on the next one.
+ */
+const config = (port, nodes) => `global
+  maxconn 8000
+
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 60s
+  timeout server 60s
+  timeout tunnel 1h
+  option forwardfor
+  option redispatch 1
+  retries 3
+  retry-on conn-failure empty-response 503
+
+frontend clients
+  bind 127.0.0.1:${port}
+  default_backend roomcast
+
+backend roomcast
+  balance roundrobin
+  option httpchk GET /healthz
+  http-check expect status 200
+  default-server check inter 1s fall 2 rise 1
+${nodes.map((node, n) => `  server node${n} 127.0.0.1:${node.port}`).join("\n")}
+`;
