@@ -93,6 +93,10 @@ pub(super) struct Node {
     connected: u64,
     /// How many rooms have members on it.
     rooms: u64,
+    /// Whether it is being stopped.
+    draining: bool,
+    /// New sessions that it can take each second beside those that come anyway; `null` when it did not say.
+    admits: Option<u64>,
     /// How long ago it was heard of, in milliseconds.
     heard_ms_ago: u64,
     /// Whether it is the one that answers.
@@ -164,6 +168,8 @@ pub(super) async fn nodes(State(api): State<Api>) -> Json<Nodes> {
         version: node.version,
         connected: node.load.connected,
         rooms: node.load.rooms,
+        draining: node.load.admission.is_some_and(|admission| admission.is_draining),
+        admits: node.load.admission.map(|admission| admission.per_second),
         heard_ms_ago: node.heard_ms_ago,
         this: node.this,
     });
@@ -268,6 +274,8 @@ pub(super) fn about_nodes() -> About {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 connected: 3,
                 rooms: 4,
+                draining: false,
+                admits: Some(200),
                 heard_ms_ago: 0,
                 this: true,
             }],

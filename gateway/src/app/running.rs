@@ -12,12 +12,15 @@ use tokio::{
 use super::{App, AppError};
 use crate::{
     admin::Readiness,
+    drain::End,
     engine::{Connections, Listener, Peer, WRITE_DEADLINE},
     metrics::Metrics,
 };
 
 /// How long a stopping node tries to hand streams and queues over to another one.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long answers that are on their way when nobody is left may take.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// How long closed streams may take to end, until the others are told without them.
 const ENDING: Duration = Duration::from_secs(2);
 /// What is left of the time when somebody is in a hurry.
@@ -135,10 +138,14 @@ impl App {
                 }
             };
             let clients = async {
-                closing.run().await;
+                let end = closing.run().await;
                 forwarding.stop().await;
                 sockets.begin_closing();
                 drain.end();
+                if end == End::Paced {
+                    // Whose turn came last may wait for the answer to a poll. What is still open then is nobody's.
+                    let _ = timeout(LAST_ANSWERS, connections.closed()).await;
+                }
                 connections.close_all();
                 if timeout(ENDING, connections.closed()).await.is_err() {
                     tracing::warn!("some connections do not end");
@@ -155,10 +162,10 @@ impl App {
             }
         };
         let hurrying = async {
-            if asked.next().await.is_some() {
-                drain.hurry();
+            tokio::select! {
+                Some(()) = asked.next() => drain.hurry(),
+                () = drain.hurried() => {}
             }
-            drain.hurried().await;
             sleep(HURRY).await;
         };
         let is_done = tokio::select! {

@@ -62,7 +62,7 @@ impl Closing {
 
     /// Waits, then closes socket after socket until none is left. What is left at the deadline, or when somebody is in a
     /// hurry, is counted here, and for the caller to close.
-    pub async fn run(&self) {
+    pub async fn run(&self) -> End {
         let began = time::Instant::now();
         let deadline = began + self.config.for_clients();
         tracing::info!(
@@ -92,9 +92,10 @@ impl Closing {
             End::AtOnce => tracing::warn!(
                 ?took,
                 left,
-                "asked again to stop: all connections are closed at once"
+                "no time to wait for anything: all connections are closed at once"
             ),
         }
+        end
     }
 
     async fn close_by_and_by(&self, from: time::Instant, deadline: time::Instant) {

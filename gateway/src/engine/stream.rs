@@ -36,11 +36,11 @@ impl Connections {
     /// Ends all streams, those to come included. Clients see the transport close and come back by themselves.
     pub fn close_all(&self) {
         self.closing.cancel();
-        self.open.close();
     }
 
-    /// Waits until every stream is gone; only after [`Connections::close_all`].
+    /// Waits until every stream is gone: by itself, or by [`Connections::close_all`].
     pub async fn closed(&self) {
+        self.open.close();
         self.open.wait().await;
     }
 }

@@ -373,7 +373,7 @@ async fn bad_names_and_queries_are_refused() {
 
 #[tokio::test]
 async fn nodes_are_listed() {
-    let node = Node::start(&MemoryHub::new());
+    let node = Node::start_with(&MemoryHub::new(), &[("LIMITS__HANDSHAKES_PER_SECOND", "70")]);
     let (status, answer) = get(&node, "/nodes").await;
     let id = node.stats().await["node"]["id"].clone();
     assert_eq!(status, 200);
@@ -384,7 +384,7 @@ async fn nodes_are_listed() {
     let nodes = answer["nodes"].as_array().unwrap();
     let this: Vec<&Value> = nodes.iter().filter(|n| n["this"] == true).collect();
     assert_eq!(this.len(), 1, "{answer}");
-    let expect = json!({"id": id, "version": env!("CARGO_PKG_VERSION"), "connected": 0, "rooms": 0, "heard_ms_ago": 0, "this": true});
+    let expect = json!({"id": id, "version": env!("CARGO_PKG_VERSION"), "connected": 0, "rooms": 0, "draining": false, "admits": 70, "heard_ms_ago": 0, "this": true});
     assert_eq!(this[0], &expect);
 }
 
