@@ -1,5 +1,6 @@
 """Containers of the unpacked image, as runc starts them: nothing but loopback, a root that is read-only, no capability."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -65,9 +66,16 @@ class Container:
         return self
 
     def __exit__(self, *_):
-        subprocess.run(["runc", "--root", STATE, "delete", "--force", self.name], capture_output=True, check=False)
-        self.process.wait(DEADLINE)
+        # Again, when it was not there yet.
+        self.delete()
+        while self.process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+            self.delete()
         shutil.rmtree(self.folder)
+
+    def delete(self):
+        subprocess.run(["runc", "--root", STATE, "delete", "--force", self.name], capture_output=True, check=False)
 
     def output(self):
         return self.log.read_text()
