@@ -2,7 +2,7 @@
 #
 #   docker build --tag roomcast .
 #
-# docs/decisions/0009-static-image.md says why it is made like this. image/test tests it.
+# docs/decisions/0009-static-image.md says why it is made like this. gateway/image/test tests it.
 
 # A Debian with Rust 1.94 or later, a C compiler and ca-certificates.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
@@ -19,11 +19,13 @@ COPY Cargo.toml Cargo.lock ./
 COPY adapter-redis/Cargo.toml adapter-redis/
 COPY gateway/Cargo.toml gateway/
 COPY loadtest/Cargo.toml loadtest/
+COPY loadtest/cli/Cargo.toml loadtest/cli/
 RUN sed -i '/^\[\[bench\]\]/,/^$/d; /^\[\[test\]\]/,/^$/d' gateway/Cargo.toml; \
-    sed -i '/^default-run/d; /^\[\[/,/^$/d' adapter-redis/Cargo.toml loadtest/Cargo.toml; \
-    mkdir adapter-redis/src gateway/src loadtest/src; \
+    sed -i '/^default-run/d; /^\[\[/,/^$/d' adapter-redis/Cargo.toml loadtest/Cargo.toml loadtest/cli/Cargo.toml; \
+    mkdir adapter-redis/src gateway/src loadtest/src loadtest/cli/src; \
     touch adapter-redis/src/lib.rs gateway/src/lib.rs loadtest/src/lib.rs; \
     echo 'fn main() {}' >gateway/src/main.rs; \
+    cp gateway/src/main.rs loadtest/cli/src/; \
     cargo build --release --locked --package gateway --target "$(rustc --print host-tuple)"
 
 COPY adapter-redis/README.md adapter-redis/
@@ -34,8 +36,8 @@ COPY gateway/policies gateway/policies
 RUN touch adapter-redis/src/lib.rs gateway/src/lib.rs gateway/src/main.rs; \
     cargo build --release --locked --package gateway --target "$(rustc --print host-tuple)"
 COPY LICENSE ./
-COPY image/assemble image/
-RUN image/assemble "target/$(rustc --print host-tuple)/release/roomcast" /image
+COPY gateway/image/assemble gateway/image/
+RUN gateway/image/assemble "target/$(rustc --print host-tuple)/release/roomcast" /image
 
 FROM scratch AS runtime
 ARG VERSION=0.1.0

@@ -43,7 +43,7 @@ class Form(unittest.TestCase):
         self.assertNotIn("${", TEXT)
 
     def test_what_a_container_may_do(self):
-        rules = "image/compose-lint.yml"
+        rules = "gateway/image/compose-lint.yml"
         self.check("compose-lint", "check", "--config", rules, "--strict-config", "--fail-on", "low", "--quiet", FILE)
         for name, service in SERVICES.items():
             self.assertTrue(service["read_only"], name)

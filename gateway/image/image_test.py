@@ -137,7 +137,7 @@ class Life(unittest.TestCase):
             def ask(name):
                 return container.execute("roomcast", "health", "--url", f"http://{name}:3001")
 
-            command = [sys.executable, "image/nameserver.py", "node.example.internal", "127.0.0.1"]
+            command = [sys.executable, "gateway/image/nameserver.py", "node.example.internal", "127.0.0.1"]
             server = subprocess.Popen(container.in_its_network(*command), stdout=subprocess.PIPE, text=True)
             with server, contextlib.ExitStack() as stack:
                 stack.callback(server.kill)
