@@ -37,13 +37,13 @@ export class Prometheus {
     return prometheus;
   }
 
-  /** Has scraped that many nodes since then (in milliseconds). Answers with the time of the oldest of these. */
+  /** Has scraped that many nodes since then (in milliseconds). Answers with a time at which it had scraped all of these. */
   scraped(count, since) {
     return until(`Prometheus has scraped ${count} nodes`, async () => {
       if (this.child.ended) throw new Error(this.child.output);
       const times = (await this.query("timestamp(up == 1)")).map((one) => Number(one.value[1]) * 1000);
       if (times.filter((time) => time > since).length !== count) throw new Error(JSON.stringify({ times, since }));
-      return Math.min(...times);
+      return Math.max(...times);
     }, { within: 30_000 });
   }
 
