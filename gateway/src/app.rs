@@ -185,8 +185,6 @@ impl App {
         let admissions = Admissions::new(current.clone());
         let drain = Drain::default();
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
-            sockets.clone(),
-            population.clone(),
             interests.clone(),
             ending.clone(),
             replies,

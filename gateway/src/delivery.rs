@@ -37,10 +37,8 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Brings the parts together.
+    /// Brings the parts together, for the sockets and the population that revocations end.
     pub(crate) fn new(
-        sockets: Sockets,
-        population: Arc<Population>,
         interests: Interests,
         ending: Ending,
         replies: Arc<Replies>,
@@ -49,8 +47,8 @@ impl Delivery {
         metrics: Metrics,
     ) -> Delivery {
         Delivery {
-            sockets,
-            population,
+            sockets: ending.sockets.clone(),
+            population: ending.population.clone(),
             interests,
             ending,
             replies,

@@ -42,10 +42,7 @@ pub(super) fn run(file: Option<PathBuf>, arguments: Arguments) -> Result<(), Fai
             let key = key.ok_or_else(|| {
                 Failure::usage("no key of scope `admin`: set api.keys, or use --url and --api-key")
             })?;
-            (
-                url.unwrap_or_else(|| format!("http://{}", config.admin.listen)),
-                key,
-            )
+            (url.unwrap_or_else(|| http::operations_url(&config)), key)
         }
     };
     let (status, answer) = block_on(http::call(Method::POST, &url, "/api/v1/revoke", Some(&key), body))?;

@@ -46,8 +46,6 @@ impl TestNode {
         };
         let interests = adapter_redis::Interests::new(Duration::ZERO);
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
-            Sockets::default(),
-            Arc::default(),
             interests,
             ending.clone(),
             Arc::new(Replies::new(&id, metrics.clone())),
