@@ -162,7 +162,8 @@ async fn the_deadline_makes_it_faster() {
     nodes[0].ask_to_stop();
     let mut moments = closings(&mut clients, start).await;
     moments.sort_by(f64::total_cmp);
-    assert!((3.0..4.0).contains(&moments[39]), "{moments:?}");
+    // Four of the five seconds are for clients; the last of them may only be seen to be gone a moment later.
+    assert!((3.0..4.2).contains(&moments[39]), "{moments:?}");
     assert!((1.5..2.5).contains(&moments[19]), "evenly: {moments:?}");
     end(nodes.remove(0)).await;
     assert!(start.elapsed() < 5 * SECOND);
