@@ -6,7 +6,7 @@ use adapter_redis::Cluster;
 use futures_util::{Stream, StreamExt as _};
 use tokio::{
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{App, AppError};
@@ -138,8 +138,11 @@ impl App {
                 }
             };
             let clients = async {
-                let end = closing.run().await;
+                let began = Instant::now();
+                closing.wait(began).await;
+                // Who waits for a backend is answered while there is still a connection to answer on.
                 forwarding.stop().await;
+                let end = closing.run(began).await;
                 sockets.begin_closing();
                 drain.end();
                 if end == End::Paced {

@@ -60,21 +60,28 @@ impl Closing {
         }
     }
 
-    /// Waits, then closes socket after socket until none is left. What is left at the deadline, or when somebody is in a
-    /// hurry, is counted here, and for the caller to close.
-    pub async fn run(&self) -> End {
-        let began = time::Instant::now();
-        let deadline = began + self.config.for_clients();
+    /// Serves on for as long as load balancers are given, or until somebody is in a hurry.
+    pub async fn wait(&self, began: time::Instant) {
         tracing::info!(
             connected = self.sockets.count(),
             wait = ?self.config.patience(),
             timeout = ?self.config.timeout,
             "stopping: not ready, new sessions are refused"
         );
+        tokio::select! {
+            () = self.drain.hurried() => {}
+            () = sleep_until(began + self.config.patience()) => {}
+        }
+    }
+
+    /// Closes socket after socket until none is left. What is left at the deadline, or when somebody is in a hurry, is
+    /// counted here, and for the caller to close. `began`: when the node was asked to stop.
+    pub async fn run(&self, began: time::Instant) -> End {
+        let deadline = began + self.config.for_clients();
         let end = tokio::select! {
             biased;
             () = self.drain.hurried() => End::AtOnce,
-            () = self.close_by_and_by(began + self.config.patience(), deadline) => End::Paced,
+            () = self.close_by_and_by(deadline) => End::Paced,
             () = sleep_until(deadline) => End::Deadline,
         };
         self.metrics.rate.set(0.0);
@@ -98,8 +105,7 @@ impl Closing {
         end
     }
 
-    async fn close_by_and_by(&self, from: time::Instant, deadline: time::Instant) {
-        sleep_until(from).await;
+    async fn close_by_and_by(&self, deadline: time::Instant) {
         let deadline = deadline.into_std();
         let mut looking = Looking::begin(self, now());
         let mut pacing = Pacing::new(now());

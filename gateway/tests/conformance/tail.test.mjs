@@ -221,14 +221,14 @@ describe("roomcast tail", () => {
       ["disconnect", "client_namespace_disconnect", "u3"],
     ]);
     assert.equal(seen.of({ kind: "forwarded" })[0].outcome, "accepted");
-    assert.ok(!seen.child.output.includes("of the order") && !seen.child.output.includes("u4"));
+    assert.ok(!seen.child.output.includes("of the order") && !seen.child.output.includes('"u4"'));
   });
 
   test("payloads are shown to those who may see them, and cut", async () => {
     const seen = tail(["--json", "--data", "--event", "paid_*"]);
     await seen.begun();
     await nodes[0].publish({ room: "nobody", event: "paid_little", data: { a: 1 } });
-    await nodes[0].publish({ room: "nobody", event: "paid_much", data: "x".repeat(10_000) });
+    await nodes[0].publish({ room: "nobody", event: "paid_much", data: "much ".repeat(2_000) });
     assert.deepEqual((await seen.some({ kind: "publish", event: "paid_little" }))[0].data, [{ a: 1 }]);
     const [{ data, data_cut: cut }] = await seen.some({ kind: "publish", event: "paid_much" });
     assert.deepEqual([data, cut.length], [undefined, 2048]);
