@@ -43,7 +43,7 @@ export class Prometheus {
       if (this.child.ended) throw new Error(this.child.output);
       const times = (await this.query("timestamp(up == 1)")).map((one) => Number(one.value[1]) * 1000);
       if (times.filter((time) => time > since).length !== count) throw new Error(JSON.stringify({ times, since }));
-      return Math.max(...times);
+      return Math.ceil(Math.max(...times)) + 1; // behind the last of them, however fractions are rounded
     }, { within: 30_000 });
   }
 
