@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     delivery::Delivery,
     drain::{self, Drain, Offer},
-    engine::{self, Connections, Sockets},
+    engine::{self, Connections, Engine, Sockets},
     expiry::Expiry,
     forwarding::{self, Forwarder, Forwarding},
     hooks::Hooks,
@@ -111,6 +111,7 @@ pub struct App {
     tails: Tails,
     connections: Connections,
     sockets: Sockets,
+    engine: Engine,
     drain: Drain,
     closing: drain::Closing,
     drain_timeout: Duration,
@@ -160,7 +161,7 @@ impl App {
         )?;
         let (announcer, notices) = Notices::new(config.notices, redis.as_ref(), &webhook, &metrics.notices);
         let population = Arc::new(Population::announced_by(announcer));
-        let sockets = Sockets::default();
+        let sockets = Sockets::new(config.engine.clone());
         let tails = Tails::new(
             id.clone(),
             sockets.clone(),
@@ -249,7 +250,7 @@ impl App {
             hooks,
             log: LogLevel::default(),
         };
-        let engine = engine::routes(&config.engine, sessions.clone(), &sockets);
+        let (endpoint, engine) = engine::routes(sessions.clone(), &sockets);
         let path = &config.engine.path;
         let entrance = Entrance::new(current, metrics.clone(), admissions.clone());
         let drain_timeout = config.drain.timeout;
@@ -262,7 +263,7 @@ impl App {
             metrics.drain.clone(),
         );
         let public_routes = http::router(
-            engine,
+            endpoint,
             path,
             &config.http,
             &drain,
@@ -309,6 +310,7 @@ impl App {
             tails,
             connections: Connections::default(),
             sockets,
+            engine,
             drain,
             closing,
             drain_timeout,

@@ -228,6 +228,15 @@ fn max_payload(max_event_bytes: usize) -> usize {
     }
 }
 
+/// There is always a bound: what waits for a client is held for as long as the client may take to read it.
+fn max_outbound(bytes: usize) -> usize {
+    const MOST: usize = 16 << 20;
+    match bytes {
+        0 => MOST,
+        bytes => bytes,
+    }
+}
+
 /// The engine knows nothing of the gateway, so its configuration is translated here.
 fn engine_config(reader: &mut Reader, max_event_bytes: usize) -> engine::Config {
     let transports = reader.list(engine::TRANSPORTS);
@@ -238,6 +247,8 @@ fn engine_config(reader: &mut Reader, max_event_bytes: usize) -> engine::Config 
         websocket: transports.iter().any(|t| t == "websocket"),
         polling: transports.iter().any(|t| t == "polling"),
         max_payload: max_payload(max_event_bytes),
+        max_outbound: max_outbound(reader.size(limits::MAX_OUTBOUND_BYTES)),
+        write_deadline: engine::WRITE_DEADLINE,
     };
     if let Some(other) = transports
         .iter()

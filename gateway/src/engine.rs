@@ -2,15 +2,29 @@
 //! nor what a room means, and imports nothing of the rest of the gateway.
 //!
 //! Two traits point outwards: [`Application`] decides about connections, [`Member`] is one connection's
-//! counterpart. [`Sockets`] points inwards: everything the rest may do with sockets. The implementation behind
-//! it is stock socketioxide for now; the seam is what the gateway's own engine has to fit.
+//! counterpart. [`Sockets`] points inwards: everything the rest may do with sockets.
+//!
+//! From the wire upwards: `stream` accepts connections and serves HTTP, `transport` turns requests into sessions,
+//! `websocket`, `engine_io` and `socket_io` are the protocols without any I/O, `connection` is one client's session, `hub`
+//! what all have in common, `lanes` who writes to many.
 
 mod activity;
+mod asking;
+mod backlog;
+mod connection;
+pub mod engine_io;
 mod event;
+mod hub;
+mod ids;
+mod lanes;
+mod opening;
 mod rooms;
-mod stock;
+pub mod socket_io;
+mod sockets;
 mod stream;
-mod upgrades;
+mod timers;
+mod transport;
+pub mod websocket;
 
 use std::{fmt, future::Future, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
@@ -19,9 +33,13 @@ use http::request::Parts;
 use serde_json::Value;
 
 pub use activity::Activity;
+pub use asking::{Asked, Outcome};
 pub use event::{Event, Kept, Malformed};
-pub use stock::{Asked, Broadcast, Outcome, Sockets, routes};
-pub use stream::{Connections, Listener, Peer, Security, TlsHandshake};
+pub use hub::Engine;
+pub use opening::Held;
+pub use sockets::{Broadcast, Sockets};
+pub use stream::{Connections, Listener, Peer, Security, TlsHandshake, serve};
+pub use transport::routes;
 
 /// Configuration keys of the engine, by name; the gateway's configuration reads them.
 pub const PING_INTERVAL: &str = "engine.ping_interval";
@@ -49,13 +67,17 @@ pub struct Config {
     pub websocket: bool,
     /// Whether the long-polling transport is offered.
     pub polling: bool,
-    /// Bytes of one message from a client, at most.
+    /// Bytes of one message from a client, at most; 0 = no limit.
     pub max_payload: usize,
+    /// Bytes that may wait for one client, at most. One message may always wait.
+    pub max_outbound: usize,
+    /// How long a client may take nothing while something waits for it.
+    pub write_deadline: Duration,
 }
 
 /// A connected socket, unique on this node while it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketId(stock::Id);
+pub struct SocketId(ids::Id);
 
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,12 +118,21 @@ pub trait Application: Send + Sync + 'static {
     /// A connection's counterpart.
     type Member: Member;
 
-    /// Admits a client with the rooms that it is in from the start, or refuses it with a message. An admitted
+    /// Admits a client with the rooms that it is in from the start, or refuses it. An admitted
     /// member is told [`Member::gone`] exactly once, whatever happens afterwards.
     fn connect(
         &self,
         handshake: Handshake<'_>,
-    ) -> impl Future<Output = Result<Admitted<Self::Member>, &'static str>> + Send;
+    ) -> impl Future<Output = Result<Admitted<Self::Member>, Refused>> + Send;
+}
+
+/// Why a client is not let in, as it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// For people.
+    pub message: String,
+    /// For programs.
+    pub data: Option<Value>,
 }
 
 /// A connection that was let in.
@@ -174,11 +205,13 @@ pub enum CloseReason {
     ServerClose,
     /// The connection ended between being admitted and being told so.
     NeverConnected,
+    /// More waited for the client than may wait.
+    SlowConsumer,
 }
 
 impl CloseReason {
     /// All reasons.
-    pub const ALL: [CloseReason; 9] = [
+    pub const ALL: [CloseReason; 10] = [
         CloseReason::TransportClose,
         CloseReason::TransportError,
         CloseReason::PingTimeout,
@@ -188,6 +221,7 @@ impl CloseReason {
         CloseReason::ServerShutdown,
         CloseReason::ServerClose,
         CloseReason::NeverConnected,
+        CloseReason::SlowConsumer,
     ];
 
     /// The label in metrics and logs.
@@ -202,6 +236,7 @@ impl CloseReason {
             CloseReason::ServerShutdown => "server_shutting_down",
             CloseReason::ServerClose => "server_transport_close",
             CloseReason::NeverConnected => "never_connected",
+            CloseReason::SlowConsumer => "slow_consumer",
         }
     }
 }

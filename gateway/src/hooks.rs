@@ -207,13 +207,13 @@ mod tests {
         };
         let who = Who {
             identity: &identity,
-            socket: "socket-000000001".parse().unwrap(),
+            socket: "socket-0000000000001".parse().unwrap(),
             claims: r#"{"n":1.0}"#,
         };
         let about = [("event", json!("e")), ("room", json!("r")), ("arg", Value::Null)];
         assert_eq!(
             String::from_utf8(body(Kind::Subscribe, "i", &who, &about).to_vec()).unwrap(),
-            r#"{"type":"subscribe","id":"i","event":"e","room":"r","arg":null,"user":"ü\"","tenant":"acme","session":"socket-000000001","claims":{"n":1.0}}"#
+            r#"{"type":"subscribe","id":"i","event":"e","room":"r","arg":null,"user":"ü\"","tenant":"acme","session":"socket-0000000000001","claims":{"n":1.0}}"#
         );
     }
 }

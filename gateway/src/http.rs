@@ -4,21 +4,20 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    body::Body,
     extract::{ConnectInfo, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, StatusCode, Uri,
     header::{self, CONNECTION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER},
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
     drain::Drain,
-    engine::Peer,
+    engine::{Held, Peer},
     limits::{Entrance, Turned},
     metrics::{self, Metrics},
     settings::{Key, Kind, Reader},
@@ -162,15 +161,16 @@ async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) 
                 .entrance
                 .admit(peer.address(), request.headers(), Instant::now())
             {
-                // The engine keeps it for as long as the session lives.
-                Ok(seat) => drop(request.extensions_mut().insert(seat)),
+                Ok(seat) => {
+                    request.extensions_mut().insert(Held::new(seat.clone()));
+                    request.extensions_mut().insert(seat);
+                }
                 Err(turned) => {
                     gate.metrics.handshake(metrics::LIMITED);
                     return turned_away(turned);
                 }
             }
         }
-        slim(&mut request);
     }
     next.run(request).await
 }
@@ -190,34 +190,6 @@ fn is_origin_allowed(config: &Config, headers: &HeaderMap) -> bool {
     let own = origin.split_once("://").map(|(_, authority)| authority);
     let host = headers.get(HOST).and_then(|h| h.to_str().ok());
     config.allows(origin) || (own.is_some() && own == host)
-}
-
-/// The engine keeps a session's first request for as long as the session lives, and with it the whole read buffer
-/// that its headers are slices of. Copies of the few that matter let the buffer go.
-fn slim(request: &mut Request<Body>) {
-    const KEPT: [HeaderName; 8] = [
-        HOST,
-        ORIGIN,
-        CONNECTION,
-        header::AUTHORIZATION,
-        header::UPGRADE,
-        header::SEC_WEBSOCKET_KEY,
-        header::SEC_WEBSOCKET_VERSION,
-        CONTENT_TYPE,
-    ];
-    let mut headers = HeaderMap::with_capacity(KEPT.len());
-    for name in KEPT {
-        if let Some(value) = request.headers().get(&name)
-            && let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes())
-        {
-            copy.set_sensitive(name == header::AUTHORIZATION);
-            headers.insert(name, copy);
-        }
-    }
-    *request.headers_mut() = headers;
-    if let Ok(copy) = request.uri().to_string().parse() {
-        *request.uri_mut() = copy;
-    }
 }
 
 /// Engine.IO's own words for a refused request, so that clients show what they know.

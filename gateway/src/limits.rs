@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 pub use admission::Admissions;
 pub use bucket::{Bucket, Rate};
 pub use client_address::{ClientAddress, Network, TrustedProxies};
-pub use config::{KEYS, LIVE};
+pub use config::{KEYS, LIVE, MAX_OUTBOUND_BYTES};
 pub use entrance::{Entrance, Turned};
 pub use seats::Seat;
 pub use users::{UserChecks, Users, channel};

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     fn socket(number: u8) -> SocketId {
-        format!("socket-{number:09}").parse().unwrap()
+        format!("socket-{number:013}").parse().unwrap()
     }
 
     fn at(ms: u8) -> SystemTime {

@@ -7,12 +7,12 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use crate::population::Population;
 use crate::{
     auth::{self, Claims, Credential, Places},
-    engine::{Admitted, Application, Handshake, SocketId},
+    engine::{Admitted, Application, Handshake, Refused, SocketId},
     hooks::Who,
     limits::{Limit, Overflow, Seat, UserChecks},
     policy::Identity,
@@ -246,7 +246,7 @@ impl Sessions {
 impl Application for Sessions {
     type Member = Session;
 
-    async fn connect(&self, handshake: Handshake<'_>) -> Result<Admitted<Session>, &'static str> {
+    async fn connect(&self, handshake: Handshake<'_>) -> Result<Admitted<Session>, Refused> {
         let began = Instant::now();
         let decided = self.admit(&handshake).await;
         let metrics = &self.common.metrics;
@@ -272,7 +272,14 @@ impl Application for Sessions {
                     refusal.number = refusal.number(),
                     "connection refused"
                 );
-                Err(refusal.message())
+                Err(Refused {
+                    message: refusal.message().to_owned(),
+                    data: Some(json!({
+                        "code": refusal.code(),
+                        "message": refusal.message(),
+                        "retry": refusal.retry(),
+                    })),
+                })
             }
         }
     }

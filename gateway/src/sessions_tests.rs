@@ -56,7 +56,7 @@ fn sessions(bell: &Bell) -> Sessions {
     Sessions::new(common, crate::limits::channel(&limits, &metrics).0)
 }
 
-async fn connect(sessions: &Sessions) -> Result<Admitted<Session>, &'static str> {
+async fn connect(sessions: &Sessions) -> Result<Admitted<Session>, String> {
     let keys = Keys::new(Some(SECRET), None, &[]).unwrap();
     let claims = json!({"sub": "42", "tenant_id": "t", "jti": "a"})
         .as_object()
@@ -65,7 +65,7 @@ async fn connect(sessions: &Sessions) -> Result<Admitted<Session>, &'static str>
     let token = auth::sign(&keys, claims, Duration::from_secs(60), SystemTime::now()).unwrap();
     let (request, ()) = http::Request::new(()).into_parts();
     let handshake = Handshake {
-        socket: "socket-000000001".parse().unwrap(),
+        socket: "socket-0000000000001".parse().unwrap(),
         auth: json!({"token": token}),
         request: &request,
         peer: None,
@@ -74,6 +74,7 @@ async fn connect(sessions: &Sessions) -> Result<Admitted<Session>, &'static str>
     timeout(Duration::from_secs(10), connected)
         .await
         .expect("in time")
+        .map_err(|refused| refused.message)
 }
 
 #[tokio::test]
@@ -113,7 +114,10 @@ async fn a_client_is_refused_with_one_of_its_rooms_and_holds_none() {
             .expect("given up");
     };
     let (admitted, ()) = tokio::join!(connect(&sessions), opening);
-    assert_eq!(admitted.err(), Some(Refusal::ServerUnavailable.message()));
+    assert_eq!(
+        admitted.err().as_deref(),
+        Some(Refusal::ServerUnavailable.message())
+    );
     assert_eq!(sessions.population().connected(), 0);
     let text = sessions.common.metrics.render();
     assert!(
@@ -173,7 +177,7 @@ async fn a_token_that_was_revoked_asks_for_no_room() {
         Some(0)
     );
     let admitted = connect(&sessions).await;
-    assert_eq!(admitted.err(), Some(Refusal::TokenRevoked.message()));
+    assert_eq!(admitted.err().as_deref(), Some(Refusal::TokenRevoked.message()));
     assert!(bell.is_silent());
     let text = sessions.common.metrics.render();
     assert!(
@@ -197,7 +201,7 @@ async fn a_token_that_is_revoked_while_its_client_is_let_in_is_refused() {
         }
     };
     let (admitted, ()) = tokio::join!(connect(&sessions), opening);
-    assert_eq!(admitted.err(), Some(Refusal::TokenRevoked.message()));
+    assert_eq!(admitted.err().as_deref(), Some(Refusal::TokenRevoked.message()));
     assert_eq!(sessions.population().connected(), 0);
     assert!(sessions.common.roster.all().is_empty());
 }

@@ -13,7 +13,7 @@ use super::{App, AppError};
 use crate::{
     admin::Readiness,
     drain::End,
-    engine::{Connections, Listener, Peer, WRITE_DEADLINE},
+    engine::{Connections, Listener, WRITE_DEADLINE, serve},
     metrics::Metrics,
 };
 
@@ -52,6 +52,7 @@ impl App {
             tails,
             connections,
             sockets,
+            engine,
             drain,
             closing,
             reloader,
@@ -63,10 +64,12 @@ impl App {
         // Load balancers are answered and polling goes on until then.
         let over = drain.clone();
         parts.spawn(async move {
-            let service = public.1.into_make_service_with_connect_info::<Peer>();
-            let result =
-                axum::serve(served, service).with_graceful_shutdown(async move { over.ended().await });
-            describe("the public listener", result.await)
+            serve(served, public.1, async move { over.ended().await }).await;
+            "the public listener".to_owned()
+        });
+        parts.spawn(async move {
+            engine.run().await;
+            "the engine".to_owned()
         });
         let served = Listener::new(operations.0, Connections::default(), WRITE_DEADLINE)
             .secured_by(certificates.operations);
@@ -143,14 +146,15 @@ impl App {
                 // Who waits for a backend is answered while there is still a connection to answer on.
                 forwarding.stop().await;
                 let end = closing.run(began).await;
-                sockets.begin_closing();
+                sockets.end_all();
                 drain.end();
                 if end == End::Paced {
                     // Whose turn came last may wait for the answer to a poll. What is still open then is nobody's.
                     let _ = timeout(LAST_ANSWERS, connections.closed()).await;
                 }
                 connections.close_all();
-                if timeout(ENDING, connections.closed()).await.is_err() {
+                let ended = async { tokio::join!(connections.closed(), sockets.ended()) };
+                if timeout(ENDING, ended).await.is_err() {
                     tracing::warn!("some connections do not end");
                 }
             };

@@ -1,9 +1,9 @@
 //! The byte streams below the engine: accepted here, closed from here, cut when a peer stops reading.
 //!
-//! socketioxide neither closes a transport nor notices a peer whose window stays shut (its writer waits for ever,
-//! and its clean-up waits for the writer). Both are done one level below, where they are simple: the stream ends.
+//! A connection that becomes a plain websocket leaves this file: the engine writes to its socket directly.
 
 mod listener;
+mod serve;
 mod tcp;
 
 use std::{
@@ -15,14 +15,18 @@ use std::{
 };
 
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::server::TlsStream;
 use tokio_util::{
-    sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned},
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
 pub use self::listener::{Listener, Security, TlsHandshake};
+pub use self::serve::serve;
 use self::tcp::Tcp;
 
 /// All open connections of a listener.
@@ -45,11 +49,10 @@ impl Connections {
     }
 }
 
-/// The other end of a connection, and a handle to end it. Every request over the connection carries one.
-#[derive(Debug, Clone)]
+/// The other end of a connection. Every request over the connection carries one.
+#[derive(Debug, Clone, Copy)]
 pub struct Peer {
     address: SocketAddr,
-    stream: CancellationToken,
 }
 
 impl Peer {
@@ -57,34 +60,17 @@ impl Peer {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
 
-    /// Ends the connection, whatever uses it: behind a proxy that may be several clients' requests, so this is for
-    /// a connection that became one client's websocket.
-    pub(super) fn close(&self) {
-        self.stream.cancel();
-    }
-
-    /// A connection that is open until it is closed.
-    #[cfg(test)]
-    pub(super) fn open(port: u16) -> Peer {
-        Peer {
-            address: ([127, 0, 0, 1], port).into(),
-            stream: CancellationToken::new(),
-        }
-    }
-
-    /// Whether the connection has ended or is about to.
-    pub(super) fn is_closed(&self) -> bool {
-        self.stream.is_cancelled()
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        Peer { address }
     }
 }
 
 impl Connected<IncomingStream<'_, Listener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Peer {
-        Peer {
-            address: *stream.remote_addr(),
-            stream: stream.io().own.clone(),
-        }
+        Peer::from(*stream.remote_addr())
     }
 }
 
@@ -93,9 +79,6 @@ impl Connected<IncomingStream<'_, Listener>> for Peer {
 pub struct Stream {
     wire: Wire,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
-    own: CancellationToken,
-    /// Cancels it with the stream at the latest, so that who holds a [`Peer`] knows.
-    _ended: DropGuard,
     _open: TaskTrackerToken,
 }
 
@@ -108,13 +91,18 @@ enum Wire {
 
 impl Stream {
     fn new(wire: Wire, connections: &Connections) -> Stream {
-        let token = connections.closing.child_token();
         Stream {
             wire,
-            closing: Box::pin(token.clone().cancelled_owned()),
-            own: token.clone(),
-            _ended: token.drop_guard(),
+            closing: Box::pin(connections.closing.clone().cancelled_owned()),
             _open: connections.open.token(),
+        }
+    }
+
+    /// The socket itself, when nothing is between it and what is sent; or the stream.
+    pub(super) fn split(self) -> (Option<TcpStream>, Option<Box<Stream>>) {
+        match self.wire {
+            Wire::Plain(tcp) => (Some(tcp.into_inner()), None),
+            Wire::Tls(_) => (None, Some(Box::new(self))),
         }
     }
 }
@@ -243,23 +231,6 @@ mod tests {
         let (written, received) = tokio::join!(stream.write_all(&sent), timeout(PATIENCE, reading));
         written.unwrap();
         assert_eq!(received.unwrap().unwrap(), sent);
-    }
-
-    #[tokio::test]
-    async fn one_connection_can_be_closed_alone() {
-        let (mut stream, _peer, connections) = pair(PATIENCE).await;
-        let (other, _other_peer, _connections) = pair(PATIENCE).await;
-        stream.own.cancel();
-        let mut buffer = [0; 16];
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap();
-        assert_eq!(read.unwrap(), 0);
-        assert!(!connections.closing.is_cancelled() && !other.own.is_cancelled());
-        let handle = other.own.clone();
-        drop(other);
-        assert!(
-            handle.is_cancelled(),
-            "a stream that is gone is closed for everybody"
-        );
     }
 
     #[tokio::test]

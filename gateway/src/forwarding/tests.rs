@@ -96,7 +96,7 @@ impl House {
                 user: "42".into(),
                 tenant: None,
             }),
-            socket: "socket-000000001".parse().unwrap(),
+            socket: "socket-0000000000001".parse().unwrap(),
             ack: waits.then(AckId::default),
         };
         self.forwarding.submit(sent, rule, &self.line);

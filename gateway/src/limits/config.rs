@@ -11,6 +11,8 @@ const HANDSHAKES_PER_SECOND: &str = "limits.handshakes_per_second";
 const EVENTS_PER_SECOND: &str = "limits.events_per_second";
 const MAX_EVENT_BYTES: &str = "limits.max_event_bytes";
 const MAX_ROOMS_PER_SOCKET: &str = "limits.max_rooms_per_socket";
+/// The engine is built with it.
+pub const MAX_OUTBOUND_BYTES: &str = "limits.max_outbound_bytes";
 const TRUSTED_PROXIES: &str = "server.trusted_proxies";
 
 /// Those that a running node takes over. The length of an event is not among them: the engine, the API and the bus were
@@ -69,6 +71,12 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Size,
         default: "1MiB",
         doc: "Size of one event, in both directions; 0 = off. A client's event that is longer is refused; a message of more than twice that, and of more than 128 KiB, closes its connection.",
+    },
+    Key {
+        path: MAX_OUTBOUND_BYTES,
+        kind: Kind::Size,
+        default: "0",
+        doc: "What may wait for one client that reads more slowly than it is sent to; 0 = 16 MiB. More of it closes the connection, and the client comes back. One event may always wait.",
     },
     Key {
         path: MAX_ROOMS_PER_SOCKET,

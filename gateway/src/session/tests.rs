@@ -81,7 +81,7 @@ impl House {
         let (joining, joins) = joining::channel();
         let limits = CurrentLimits::default();
         let (bell, sockets, metrics) = (Bell::default(), Sockets::default(), Metrics::new().unwrap());
-        let socket: SocketId = "socket-000000001".parse().unwrap();
+        let socket: SocketId = "socket-0000000000001".parse().unwrap();
         sockets.add(socket);
         let wall = Wall::default();
         let common = Common {

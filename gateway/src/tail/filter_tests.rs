@@ -17,7 +17,7 @@ fn what_is_asked_for_and_nothing_else() {
         event: Some("typing:start"),
         emit: Some("typing:indicator"),
         user: Some("42"),
-        session: Some("socket-000000001".parse().unwrap()),
+        session: Some("socket-0000000000001".parse().unwrap()),
         ..Sight::default()
     };
     for (filter, expect) in [
@@ -35,8 +35,8 @@ fn what_is_asked_for_and_nothing_else() {
         ("user=42", true),
         ("user=4*", false),
         ("user=421", false),
-        ("session=socket-000000001", true),
-        ("session=socket-000000002", false),
+        ("session=socket-0000000000001", true),
+        ("session=socket-0000000000002", false),
         ("session=no+id", false),
         ("room=user:42&event=typing:*&user=42", true),
         ("room=user:42&event=typing:*&user=43", false),
@@ -55,7 +55,7 @@ fn what_has_no_room_event_or_user_is_in_no_filter_for_them() {
         ("room=*", false),
         ("event=*", false),
         ("user=42", false),
-        ("session=socket-000000001", false),
+        ("session=socket-0000000000001", false),
     ] {
         assert_eq!(read(filter).passes(&sight, &nobody), expect, "{filter}");
     }

@@ -33,6 +33,11 @@ impl Tcp {
         }
     }
 
+    /// The stream without a deadline.
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.inner
+    }
+
     /// Passes a write's result on, but turns a wait beyond the deadline into an error.
     fn guard<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {

@@ -149,7 +149,7 @@ async fn one_that_never_ends_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn who_is_just_being_let_in_is_asked_again() {
     let house = House::lasting(-4);
-    let other: SocketId = "socket-000000002".parse().unwrap();
+    let other: SocketId = "socket-0000000000002".parse().unwrap();
     let late = another(&house, other, BEGIN + 1);
     sleep(Duration::from_secs(8)).await;
     assert!(late.state().ending.is_none(), "the engine does not know it yet");
@@ -175,7 +175,7 @@ fn another(house: &House, socket: SocketId, expires_at: u64) -> Arc<Session> {
 
 fn crowd(house: &House, count: u64, expires_at: impl Fn(u64) -> u64) -> Vec<Arc<Session>> {
     let one = |number: u64| {
-        let socket: SocketId = format!("crowd-{number:010}").parse().unwrap();
+        let socket: SocketId = format!("crowd-{number:014}").parse().unwrap();
         house.sockets.add(socket);
         another(house, socket, expires_at(number))
     };

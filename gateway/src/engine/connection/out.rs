@@ -1,0 +1,423 @@
+//! What goes out to a client: put down by whoever has something for it, and written by whoever comes first.
+
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use super::{Connection, Due};
+use crate::engine::{
+    CloseReason,
+    backlog::{Backlog, Written},
+    engine_io::{payload, request::Transport},
+    socket_io::outgoing::{Outgoing, text_frame},
+};
+
+/// Waiting bytes, and the way out.
+#[derive(Debug)]
+pub(super) struct Out {
+    backlog: Backlog,
+    way: Way,
+    /// Who waits for something to write, or for the end.
+    waker: Option<Waker>,
+    /// Somebody is going to write what waits.
+    is_scheduled: bool,
+    /// The peer takes no more at present; its task waits for it.
+    is_blocked: bool,
+    /// There was more than may wait: the session is to end.
+    is_doomed: bool,
+    /// The connection broke while something was written; its task ends the session.
+    is_broken: bool,
+    /// A poll is open.
+    is_polled: bool,
+    /// The client is moving to a websocket.
+    is_moving: bool,
+    /// Counts the moments in which a blocked peer took something.
+    progress: u32,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Answers to polls.
+    Polls,
+    /// A websocket that anybody writes to.
+    Direct(TcpStream),
+    /// A websocket that its own task writes to.
+    Task,
+    /// None any more.
+    Gone,
+}
+
+/// What became of putting something down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Pushed {
+    /// Somebody has to write it.
+    First,
+    /// It goes out together with the rest.
+    Another,
+    /// Too much waits already: it is lost, and so is the session. Whether somebody has to end it.
+    Full(bool),
+    /// The session is over.
+    Gone,
+}
+
+/// What a poll is answered with.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Polled {
+    /// Packets.
+    Packets(Vec<Bytes>),
+    /// Nothing: the client is moving to a websocket.
+    Noop,
+    /// The session is over.
+    Closed,
+    /// The session does not poll.
+    NotPolling,
+}
+
+impl Out {
+    pub(super) fn polling() -> Out {
+        Out::through(Way::Polls)
+    }
+
+    pub(super) fn websocket(direct: Option<TcpStream>) -> Out {
+        Out::through(direct.map_or(Way::Task, Way::Direct))
+    }
+
+    #[cfg(test)]
+    pub(super) fn gone() -> Out {
+        Out::through(Way::Gone)
+    }
+
+    fn through(way: Way) -> Out {
+        Out {
+            backlog: Backlog::default(),
+            way,
+            waker: None,
+            is_scheduled: false,
+            is_blocked: false,
+            is_doomed: false,
+            is_broken: false,
+            is_polled: false,
+            is_moving: false,
+            progress: 0,
+        }
+    }
+
+    fn transport(&self) -> Option<Transport> {
+        match self.way {
+            Way::Polls => Some(Transport::Polling),
+            Way::Direct(_) | Way::Task => Some(Transport::Websocket),
+            Way::Gone => None,
+        }
+    }
+
+    fn push(&mut self, bytes: &Bytes, max: usize) -> Pushed {
+        if !self.backlog.push(bytes, max) {
+            self.is_doomed = true;
+            // Whoever comes to write ends it.
+            return Pushed::Full(!std::mem::replace(&mut self.is_scheduled, true));
+        }
+        match std::mem::replace(&mut self.is_scheduled, true) {
+            false => Pushed::First,
+            true => Pushed::Another,
+        }
+    }
+
+    /// The last bytes for a websocket that is about to be closed, if the peer takes them at once.
+    pub(super) fn put_last(&mut self, frame: Bytes) {
+        if self.backlog.push(&frame, usize::MAX)
+            && let Way::Direct(stream) = &self.way
+        {
+            // It is closed anyway.
+            let _ = self.backlog.write(|slices| write(stream, slices));
+        }
+    }
+
+    /// Closes the way out, and wakes whoever waits for it.
+    pub(super) fn end(&mut self) {
+        self.way = Way::Gone;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Connection {
+    /// How its packets travel; `None` = no more.
+    pub(in crate::engine) fn transport(&self) -> Option<Transport> {
+        self.out().transport()
+    }
+
+    /// Puts a packet down. It is written by whoever is asked to, see [`Pushed`].
+    pub(in crate::engine) fn push(&self, outgoing: &Outgoing) -> Pushed {
+        let mut out = self.out();
+        let Some(transport) = out.transport() else {
+            return Pushed::Gone;
+        };
+        out.push(outgoing.bytes(transport), self.hub.config.max_outbound)
+    }
+
+    /// Sends a packet to this client alone; `false` = it will not get it.
+    pub(in crate::engine) fn send(self: &Arc<Self>, outgoing: &Outgoing) -> bool {
+        let pushed = self.push(outgoing);
+        self.follow_up(pushed)
+    }
+
+    /// Does what has to be done after something was put down by somebody who may hold any lock of those above, so that
+    /// the counterpart cannot be told anything here.
+    fn follow_up(self: &Arc<Self>, pushed: Pushed) -> bool {
+        match pushed {
+            Pushed::First => self.write_now(),
+            Pushed::Another => {}
+            Pushed::Full(is_to_be_ended) => {
+                if is_to_be_ended {
+                    self.hub.lanes.schedule(vec![self.clone()]);
+                }
+                return false;
+            }
+            Pushed::Gone => return false,
+        }
+        true
+    }
+
+    /// Sends a packet of the protocol below; `false` = the session is over.
+    pub(super) fn push_control(self: &Arc<Self>, packet: u8) -> bool {
+        let mut out = self.out();
+        let bytes = match out.transport() {
+            Some(Transport::Websocket) => text_frame(char::from(packet).encode_utf8(&mut [0; 4])),
+            Some(Transport::Polling) => Bytes::copy_from_slice(&[packet]),
+            None => return false,
+        };
+        // It is small, and comes from this side: it is never refused.
+        let pushed = out.push(&bytes, usize::MAX);
+        drop(out);
+        self.follow_up(pushed)
+    }
+
+    /// Answers a frame of the websocket's own.
+    pub(in crate::engine) fn push_frame(self: &Arc<Self>, frame: &Bytes) {
+        let pushed = self.out().push(frame, self.hub.config.max_outbound);
+        self.follow_up(pushed);
+    }
+
+    /// While it reads, what is put down waits until the reading is done.
+    pub(in crate::engine) fn hold(&self) -> bool {
+        !std::mem::replace(&mut self.out().is_scheduled, true)
+    }
+
+    /// Writes what waits, or ends the session, if it is to end. For whoever holds no lock.
+    pub(in crate::engine) fn take_turn(self: &Arc<Self>) {
+        if !self.write() {
+            self.close(CloseReason::SlowConsumer);
+        }
+    }
+
+    /// As [`Connection::take_turn`], for whoever may hold a lock.
+    pub(super) fn write_now(self: &Arc<Self>) {
+        if !self.write() {
+            self.out().is_scheduled = true;
+            self.hub.lanes.schedule(vec![self.clone()]);
+        }
+    }
+
+    /// Writes what waits; `false` = the session is to end.
+    fn write(self: &Arc<Self>) -> bool {
+        let mut out = self.out();
+        let out = &mut *out;
+        out.is_scheduled = false;
+        if out.is_doomed && out.transport().is_some() {
+            return false;
+        }
+        if out.backlog.is_empty() || out.is_blocked {
+            return true;
+        }
+        if let Way::Direct(stream) = &out.way {
+            match out.backlog.write(|slices| write(stream, slices)) {
+                Written::All => return true,
+                Written::Blocked(_) => {
+                    out.is_blocked = true;
+                    self.hub.set(Due::Write, self, out.progress);
+                }
+                Written::Broken(_) => out.is_broken = true,
+            }
+        }
+        // Its task, or the poll that is open, goes on.
+        if let Some(waker) = out.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// A peer that took nothing since is given up.
+    pub(super) fn check_progress(self: &Arc<Self>, before: u32) {
+        let (is_blocked, progress) = {
+            let out = self.out();
+            (out.is_blocked, out.progress)
+        };
+        if is_blocked && progress == before {
+            self.close(CloseReason::TransportError);
+        } else if is_blocked {
+            self.hub.set(Due::Write, self, progress);
+        }
+    }
+
+    /// Reads from a websocket that anybody writes to, and writes what its peer did not take before. Ready with nothing
+    /// when the session is over, or the peer has closed.
+    pub(in crate::engine) fn poll_direct(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut out = self.out();
+        let out = &mut *out;
+        loop {
+            let Way::Direct(stream) = &out.way else {
+                return Poll::Ready(Ok(0));
+            };
+            if out.is_broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            if out.is_blocked && stream.poll_write_ready(cx)?.is_ready() {
+                match out.backlog.write(|slices| write(stream, slices)) {
+                    Written::All => {
+                        out.is_blocked = false;
+                        out.progress = out.progress.wrapping_add(1);
+                    }
+                    Written::Blocked(is_moving) => {
+                        out.progress = out.progress.wrapping_add(u32::from(is_moving));
+                        // The stream says when it takes more.
+                        if stream.poll_write_ready(cx)?.is_ready() {
+                            continue;
+                        }
+                    }
+                    Written::Broken(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if !out
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                out.waker = Some(cx.waker().clone());
+            }
+            if stream.poll_read_ready(cx)?.is_pending() {
+                return Poll::Pending;
+            }
+            match stream.try_read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Hands what waits to the task of a websocket, which writes with `write`. Ready when the session is over; what was
+    /// to be said last is written before.
+    pub(in crate::engine) fn poll_task(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&mut Context<'_>, &[IoSlice<'_>]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
+        let mut out = self.out();
+        let written = out.backlog.write(|slices| match write(cx, slices) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        out.waker = Some(cx.waker().clone());
+        match written {
+            Written::Broken(error) => Poll::Ready(Err(error)),
+            Written::All if matches!(out.way, Way::Gone) => Poll::Ready(Ok(())),
+            Written::All | Written::Blocked(_) => Poll::Pending,
+        }
+    }
+
+    /// Waits for packets to answer a poll with. One poll may be open; see [`Connection::open_poll`].
+    pub(in crate::engine) fn poll_packets(&self, cx: &mut Context<'_>) -> Poll<Polled> {
+        let mut out = self.out();
+        match out.way {
+            Way::Polls => {}
+            Way::Gone => return Poll::Ready(Polled::Closed),
+            Way::Direct(_) | Way::Task => return Poll::Ready(Polled::Noop),
+        }
+        if !out.backlog.is_empty() {
+            let most = match self.hub.config.max_payload {
+                0 => usize::MAX,
+                bytes => bytes,
+            };
+            return Poll::Ready(Polled::Packets(out.backlog.take(most)));
+        }
+        if out.is_moving {
+            return Poll::Ready(Polled::Noop);
+        }
+        out.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// A poll begins; `Err` = another one is open, or the session does not poll.
+    pub(in crate::engine) fn open_poll(&self) -> Result<(), Polled> {
+        let mut out = self.out();
+        match out.transport() {
+            Some(Transport::Polling) if !out.is_polled => {
+                out.is_polled = true;
+                Ok(())
+            }
+            Some(_) => Err(Polled::NotPolling),
+            None => Err(Polled::Closed),
+        }
+    }
+
+    /// A poll has its answer.
+    pub(in crate::engine) fn end_poll(&self) {
+        let mut out = self.out();
+        out.is_polled = false;
+        out.waker = None;
+    }
+
+    /// The client begins to move to a websocket, or gives it up. Answers whether it may.
+    pub(in crate::engine) fn set_moving(&self, is_moving: bool) -> bool {
+        let mut out = self.out();
+        if is_moving && (out.is_moving || out.transport() != Some(Transport::Polling)) {
+            return false;
+        }
+        out.is_moving = is_moving;
+        if let Some(waker) = out.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// The client has moved. What waits goes out over the websocket; `false` = the session is over.
+    pub(in crate::engine) fn move_to(self: &Arc<Self>, direct: Option<TcpStream>) -> bool {
+        let mut out = self.out();
+        if out.transport() != Some(Transport::Polling) {
+            return false;
+        }
+        out.is_moving = false;
+        out.backlog.convert(|body| payload::to_frames(body));
+        out.way = direct.map_or(Way::Task, Way::Direct);
+        if let Some(waker) = out.waker.take() {
+            waker.wake();
+        }
+        let is_free = !std::mem::replace(&mut out.is_scheduled, true);
+        drop(out);
+        if is_free {
+            self.take_turn();
+        }
+        true
+    }
+
+    /// The last packet that a client gets as a socket.
+    pub(super) fn say_goodbye(self: &Arc<Self>) {
+        self.send(&Outgoing::disconnected());
+    }
+}
+
+fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match slices {
+        [only] => stream.try_write(only),
+        _ => stream.try_write_vectored(slices),
+    }
+}

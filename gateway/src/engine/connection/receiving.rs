@@ -1,0 +1,282 @@
+//! What a client sends, and how it becomes a socket.
+
+use std::{mem, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Connection;
+use crate::engine::{
+    AckId, CloseReason, Event, Keep, Packet as Arguments, Refused,
+    engine_io::packet,
+    hub::Counterpart,
+    opening::Opening,
+    socket_io::{
+        attachments::Waiting,
+        outgoing::Outgoing,
+        packet::{self as socket_io, Kind, MAIN, Packet},
+    },
+    timers::Due,
+};
+
+/// What becomes of the client.
+#[derive(Default)]
+pub(super) struct Inner {
+    standing: Standing,
+    /// A packet whose bytes have not all come.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// Where a client stands.
+#[derive(Default)]
+enum Standing {
+    /// It has not asked to be let in, or was refused.
+    Outside(Box<Opening>),
+    /// It has asked.
+    Connecting,
+    /// It is in.
+    In(Arc<dyn Counterpart>),
+    /// It was in. It may not come in again in this session.
+    Left,
+    /// The session is over.
+    #[default]
+    Over,
+}
+
+impl Inner {
+    pub(super) fn outside(opening: Opening) -> Inner {
+        Inner {
+            standing: Standing::Outside(Box::new(opening)),
+            waiting: None,
+        }
+    }
+
+    /// The session is over; `None` = it was before.
+    pub(super) fn end(&mut self) -> Option<Option<Arc<dyn Counterpart>>> {
+        self.waiting = None;
+        match mem::take(&mut self.standing) {
+            Standing::Over => None,
+            Standing::In(member) => Some(Some(member)),
+            _ => Some(None),
+        }
+    }
+
+    /// The client is no socket any more; `None` = it was none.
+    pub(super) fn leave(&mut self) -> Option<Arc<dyn Counterpart>> {
+        if !matches!(self.standing, Standing::In(_)) {
+            return None;
+        }
+        self.waiting = None;
+        match mem::replace(&mut self.standing, Standing::Left) {
+            Standing::In(member) => Some(member),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_outside(&self) -> bool {
+        matches!(self.standing, Standing::Outside(_) | Standing::Left)
+    }
+}
+
+impl Connection {
+    /// A packet of text came.
+    ///
+    /// # Errors
+    /// Why the session has to end.
+    pub(in crate::engine) fn receive(self: &Arc<Self>, text: &str) -> Result<(), CloseReason> {
+        match text.as_bytes().first() {
+            Some(&packet::MESSAGE) => self.receive_message(text.get(1..).unwrap_or_default()),
+            Some(&packet::PONG) => {
+                self.pong();
+                Ok(())
+            }
+            Some(&packet::CLOSE) => Err(CloseReason::TransportClose),
+            Some(&packet::NOOP) => Ok(()),
+            _ => Err(CloseReason::ParseError),
+        }
+    }
+
+    /// A packet of bytes came.
+    ///
+    /// # Errors
+    /// As above.
+    pub(in crate::engine) fn receive_bytes(self: &Arc<Self>, bytes: &[u8]) -> Result<(), CloseReason> {
+        let whole = {
+            let mut inner = self.inner();
+            let waiting = inner.waiting.as_mut().ok_or(CloseReason::ParseError)?;
+            match waiting.push(bytes).map_err(|_| CloseReason::ParseError)? {
+                true => inner.waiting.take(),
+                false => None,
+            }
+        };
+        match whole {
+            Some(whole) => self.dispatch(whole.kind, whole.id, &whole.data, whole.attachments),
+            None => Ok(()),
+        }
+    }
+
+    fn receive_message(self: &Arc<Self>, text: &str) -> Result<(), CloseReason> {
+        let packet = socket_io::read(text).map_err(|_| CloseReason::ParseError)?;
+        if self.inner().waiting.is_some() {
+            return Err(CloseReason::ParseError);
+        }
+        if packet.namespace != MAIN {
+            if packet.kind != Kind::Connect {
+                return Err(CloseReason::ParseError);
+            }
+            self.send(&Outgoing::refused(packet.namespace, "Invalid namespace", None));
+            return Ok(());
+        }
+        match packet.kind {
+            Kind::Connect => self.ask(packet.data),
+            Kind::Disconnect => {
+                self.client_leaves();
+                Ok(())
+            }
+            Kind::Event | Kind::Ack if packet.attachments > 0 => self.await_bytes(&packet),
+            Kind::Event | Kind::Ack => self.dispatch(packet.kind, packet.id, packet.data, Vec::new()),
+        }
+    }
+
+    fn await_bytes(&self, packet: &Packet<'_>) -> Result<(), CloseReason> {
+        let max = match self.hub.config.max_payload {
+            0 => usize::MAX,
+            bytes => bytes,
+        };
+        let mut inner = self.inner();
+        match inner.standing {
+            Standing::In(_) => {}
+            Standing::Left => return Ok(()),
+            _ => return Err(CloseReason::ParseError),
+        }
+        let waiting = Waiting::begin(packet, max).map_err(|_| CloseReason::ParseError)?;
+        inner.waiting = Some(Box::new(waiting));
+        Ok(())
+    }
+
+    fn dispatch(
+        &self,
+        kind: Kind,
+        id: Option<i64>,
+        data: &str,
+        attachments: Vec<Bytes>,
+    ) -> Result<(), CloseReason> {
+        let member = match &self.inner().standing {
+            Standing::In(member) => member.clone(),
+            // It was sent away a moment ago, and does not know yet.
+            Standing::Left | Standing::Over => return Ok(()),
+            Standing::Outside(_) | Standing::Connecting => return Err(CloseReason::ParseError),
+        };
+        if kind == Kind::Ack {
+            let arguments = Arguments {
+                text: data.to_owned(),
+                attachments,
+            };
+            self.hub.asks.answer(id.unwrap_or_default(), self.id, arguments);
+            return Ok(());
+        }
+        self.own.note(self.hub.now());
+        match Event::parse(data, attachments) {
+            Ok(event) => member.event(event, id.map(AckId)),
+            Err(problem) => {
+                member.malformed(problem);
+                // Clients may number their events; nobody here knows one.
+                if !data.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
+                    return Err(CloseReason::ParseError);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The client asks to be let in.
+    fn ask(self: &Arc<Self>, auth: &str) -> Result<(), CloseReason> {
+        let auth = match auth {
+            "" => Value::Object(serde_json::Map::new()),
+            text => serde_json::from_str(text).map_err(|_| CloseReason::ParseError)?,
+        };
+        let opening = {
+            let mut inner = self.inner();
+            match mem::replace(&mut inner.standing, Standing::Connecting) {
+                Standing::Outside(opening) => opening,
+                // Once is enough; and who was sent away begins anew, with all that belongs to it.
+                other => {
+                    inner.standing = other;
+                    return Err(CloseReason::ParseError);
+                }
+            }
+        };
+        let Some(door) = self.hub.door() else {
+            return Err(CloseReason::ServerShutdown);
+        };
+        let connection = self.clone();
+        self.hub.tasks.spawn(async move {
+            // Whatever becomes of it: who asks is not kept waiting.
+            let asking = Asking(&connection);
+            let decided = door.ask(connection.socket(), auth, opening).await;
+            mem::forget(asking);
+            match decided {
+                Ok((member, rooms)) => connection.enter(member, rooms),
+                Err((opening, refused)) => connection.refuse(opening, refused),
+            }
+        });
+        Ok(())
+    }
+
+    /// The client is in: it is in all its rooms, and it is told first.
+    fn enter(self: &Arc<Self>, member: Arc<dyn Counterpart>, rooms: Vec<(Arc<str>, Keep)>) {
+        let mut inner = self.inner();
+        if !matches!(inner.standing, Standing::Connecting) {
+            drop(inner);
+            return member.gone(CloseReason::NeverConnected);
+        }
+        let pushed = {
+            let mut index = self.hub.rooms_mut();
+            index.add(self.clone());
+            let not_needed: Vec<_> = rooms
+                .into_iter()
+                .map(|(room, keep)| index.join(self.id, &room, keep))
+                .collect();
+            let pushed = self.push(&Outgoing::connected(self.id));
+            drop(index);
+            drop(not_needed); // without the lock
+            pushed
+        };
+        inner.standing = Standing::In(member);
+        drop(inner);
+        if pushed == super::Pushed::First {
+            self.write_now();
+        }
+    }
+
+    fn refuse(self: &Arc<Self>, opening: Box<Opening>, refused: Refused) {
+        {
+            let mut inner = self.inner();
+            if !matches!(inner.standing, Standing::Connecting) {
+                return;
+            }
+            inner.standing = Standing::Outside(opening);
+        }
+        self.send(&Outgoing::refused(MAIN, &refused.message, refused.data));
+        self.hub.set(Due::Connect, self, 0);
+    }
+
+    fn client_leaves(self: &Arc<Self>) {
+        let Some(member) = self.inner().leave() else {
+            return;
+        };
+        self.leave_rooms();
+        self.tell_gone(Some(member), CloseReason::ClientDisconnect);
+        self.hub.set(Due::Connect, self, 0);
+    }
+}
+
+/// Ends the session of a client that nobody decides about any more.
+struct Asking<'a>(&'a Arc<Connection>);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.close(CloseReason::TransportError);
+    }
+}

@@ -1,0 +1,132 @@
+//! HTTP long-polling: a GET waits for packets, a POST brings some.
+
+use std::{future::poll_fn, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::refuse;
+use crate::engine::{
+    CloseReason,
+    connection::{Connection, Polled},
+    engine_io::{
+        packet,
+        payload::{self, Packet, SEPARATOR},
+        request::{Refused, Transport},
+    },
+};
+
+/// Answers a poll, when there is something to answer with.
+pub(super) async fn poll(connection: &Arc<Connection>) -> Response {
+    match connection.open_poll() {
+        Ok(()) => {}
+        Err(Polled::Closed) => return refuse(Refused::Session),
+        Err(_) => {
+            // Of two polls that are open at once one would get what the other waits for.
+            if connection.transport() == Some(Transport::Polling) {
+                connection.close(CloseReason::ParseError);
+            }
+            return refuse(Refused::Request);
+        }
+    }
+    let open = OpenPoll(connection);
+    let polled = poll_fn(|cx| connection.poll_packets(cx)).await;
+    std::mem::forget(open);
+    connection.end_poll();
+    match polled {
+        Polled::Packets(packets) => text(join(packets)),
+        Polled::Noop => text(Bytes::from_static(&[packet::NOOP])),
+        Polled::Closed | Polled::NotPolling => text(Bytes::from_static(&[packet::CLOSE])),
+    }
+}
+
+/// A poll that is given up before it is answered: the client is gone, and what it was to get would be lost.
+struct OpenPoll<'a>(&'a Arc<Connection>);
+
+impl Drop for OpenPoll<'_> {
+    fn drop(&mut self) {
+        self.0.close(CloseReason::TransportClose);
+    }
+}
+
+/// Takes the packets of a request.
+pub(super) async fn push(connection: &Arc<Connection>, request: Request) -> Response {
+    let is_bytes = |value: &HeaderValue| value.as_bytes().starts_with(b"application/octet-stream");
+    if request.headers().get(header::CONTENT_TYPE).is_some_and(is_bytes) {
+        return refuse(Refused::Request);
+    }
+    let Some(_pushing) = connection.begin_push() else {
+        // Which of two came first nobody knows any more.
+        connection.close(CloseReason::ParseError);
+        return refuse(Refused::Request);
+    };
+    let most = match connection.hub.config.max_payload {
+        0 => usize::MAX,
+        bytes => bytes,
+    };
+    let body = match Limited::new(request.into_body(), most).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            connection.close(CloseReason::ParseError);
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        }
+        Err(_) => {
+            connection.close(CloseReason::TransportError);
+            return refuse(Refused::Request);
+        }
+    };
+    match receive(connection, &body) {
+        Ok(()) | Err(CloseReason::TransportClose) => {
+            ([(header::CONTENT_TYPE, "text/html")], "ok").into_response()
+        }
+        Err(_) => refuse(Refused::Request),
+    }
+}
+
+fn receive(connection: &Arc<Connection>, body: &[u8]) -> Result<(), CloseReason> {
+    let held = connection.hold();
+    let received = payload::read(body)
+        .map_err(|_| CloseReason::ParseError)
+        .and_then(|mut packets| {
+            packets.try_for_each(|packet| match packet {
+                Ok(Packet::Text(text)) => connection.receive(text),
+                Ok(Packet::Binary(bytes)) => connection.receive_bytes(&bytes),
+                Err(_) => Err(CloseReason::ParseError),
+            })
+        });
+    if let Err(reason) = received {
+        connection.close(reason);
+    } else if held {
+        connection.take_turn();
+    }
+    received
+}
+
+/// The packets of an answer.
+fn join(packets: Vec<Bytes>) -> Bytes {
+    if packets.len() < 2 {
+        return packets.into_iter().next().unwrap_or_default();
+    }
+    let size = packets.iter().map(|packet| packet.len() + 1).sum();
+    let mut body = BytesMut::with_capacity(size);
+    for packet in packets {
+        if !body.is_empty() {
+            body.put_u8(SEPARATOR);
+        }
+        body.put_slice(&packet);
+    }
+    body.freeze()
+}
+
+pub(super) fn text(body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

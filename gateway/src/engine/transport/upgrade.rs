@@ -1,0 +1,128 @@
+//! A request that becomes a websocket, and a polling session that moves to it.
+
+use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::websocket;
+use crate::engine::{
+    CloseReason,
+    connection::Connection,
+    engine_io::{PROBE, packet},
+    socket_io::outgoing::{control_frame, text_frame},
+    stream::Stream,
+    websocket::{
+        frame::Opcode,
+        messages::{Message, Messages, Rules},
+    },
+};
+
+/// How long a client may take to move.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection after its HTTP request.
+pub(super) struct Wire {
+    pub(super) stream: Stream,
+    /// What the client sent right behind the request.
+    pub(super) early: Bytes,
+}
+
+impl Wire {
+    /// `None` = the connection is gone.
+    pub(super) fn of(upgraded: Result<Upgraded, hyper::Error>) -> Option<Wire> {
+        let parts = upgraded.ok()?.downcast::<TokioIo<Stream>>().ok()?;
+        Some(Wire {
+            stream: parts.io.into_inner(),
+            early: parts.read_buf,
+        })
+    }
+}
+
+/// Moves a session to a websocket, if its client does what it has to do in time.
+pub(super) async fn run(connection: &Arc<Connection>, mut wire: Wire) {
+    if !connection.set_moving(true) {
+        return; // One at a time. The stream ends.
+    }
+    let moving = Moving(connection);
+    let mut messages = Messages::default();
+    let moved = timeout(PATIENCE, probe(connection, &mut wire, &mut messages)).await;
+    match moved {
+        Ok(Ok(Some(()))) => {
+            std::mem::forget(moving);
+            websocket::take_over(connection, wire.stream, messages);
+        }
+        // The session goes on by polling.
+        Ok(Ok(None)) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a client did not move to its websocket"),
+    }
+}
+
+/// A session that does not move after all.
+struct Moving<'a>(&'a Arc<Connection>);
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.set_moving(false);
+    }
+}
+
+/// Waits until the client has moved; `None` = it does something else.
+async fn probe(
+    connection: &Arc<Connection>,
+    wire: &mut Wire,
+    messages: &mut Messages,
+) -> io::Result<Option<()>> {
+    let rules = Rules {
+        max: websocket::longest(connection),
+        inflate: None,
+    };
+    let mut bytes = std::mem::take(&mut wire.early).to_vec();
+    loop {
+        let (mut answers, mut has_moved, mut is_over) = (Vec::new(), false, false);
+        let read = messages.read(&mut bytes, rules, |message| {
+            match message {
+                // What comes behind its last word on the matter is meant for the session.
+                message if has_moved => {
+                    if let Err(reason) = websocket::receive(connection, message) {
+                        connection.close(reason);
+                        return ControlFlow::Break(());
+                    }
+                }
+                Message::Text(text) if text == PROBE.0 => answers.push(text_frame(PROBE.1)),
+                Message::Text(text) if text.as_bytes() == [packet::UPGRADE] => has_moved = true,
+                Message::Ping(payload) => answers.push(control_frame(Opcode::Pong, payload)),
+                Message::Pong => {}
+                Message::Text(_) | Message::Binary(_) | Message::Close(_) => {
+                    is_over = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        for answer in answers {
+            wire.stream.write_all(&answer).await?;
+        }
+        wire.stream.flush().await?;
+        if is_over || read.is_err() {
+            if has_moved {
+                connection.close(CloseReason::ParseError);
+            }
+            return Ok(None);
+        }
+        if has_moved {
+            return Ok(Some(()));
+        }
+        bytes.resize(1024, 0);
+        let count = wire.stream.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(None);
+        }
+        bytes.truncate(count);
+    }
+}

@@ -1,0 +1,239 @@
+//! A websocket: one small task that reads, and finishes what others could not write at once.
+//!
+//! A plain connection is written to by whoever has something for it. One with TLS has a state for its encryption, so that
+//! its own task writes.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    ops::ControlFlow,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::upgrade::Wire;
+use crate::engine::{
+    CloseReason, Held,
+    connection::Connection,
+    engine_io,
+    hub::Hub,
+    opening::Opening,
+    socket_io::outgoing::{control_frame, text_frame},
+    stream::Stream,
+    websocket::{
+        frame::Opcode,
+        messages::{Message, Messages, Rules},
+    },
+};
+
+/// Bytes that are read at once.
+const READ: usize = 16 * 1024;
+/// Readings after which others have their turn.
+const TURN: usize = 16;
+
+thread_local! {
+    /// What is being read: one for each thread, since a connection that waits needs none.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// A session begins over a websocket.
+pub(super) fn open(hub: &Arc<Hub>, opening: Opening, held: Option<Held>, wire: Wire) {
+    let Wire { stream, early } = wire;
+    let (direct, secured) = stream.split();
+    let connection = match Connection::websocket(hub, opening, held, direct) {
+        Ok(connection) => connection,
+        Err(error) => return tracing::error!(%error, "no random numbers for a session's ids"),
+    };
+    connection.push_frame(&text_frame(&engine_io::open(connection.sid, &hub.config, false)));
+    let mut reader = Reader::new(connection, Messages::default());
+    if !early.is_empty() && reader.read(&mut early.to_vec()).is_err() {
+        return;
+    }
+    reader.spawn(secured);
+}
+
+/// A session that polled goes on over a websocket.
+pub(super) fn take_over(connection: &Arc<Connection>, stream: Stream, messages: Messages) {
+    let (direct, secured) = stream.split();
+    if connection.move_to(direct) {
+        Reader::new(connection.clone(), messages).spawn(secured);
+    }
+}
+
+/// Bytes of a message at most.
+pub(super) fn longest(connection: &Connection) -> usize {
+    match connection.hub.config.max_payload {
+        0 => usize::MAX,
+        bytes => bytes,
+    }
+}
+
+/// Takes a message of a client.
+pub(super) fn receive(connection: &Arc<Connection>, message: Message<'_>) -> Result<(), CloseReason> {
+    match message {
+        Message::Text(text) => connection.receive(text),
+        Message::Binary(bytes) => connection.receive_bytes(bytes),
+        Message::Ping(payload) => {
+            connection.push_frame(&control_frame(Opcode::Pong, payload));
+            Ok(())
+        }
+        Message::Pong => Ok(()),
+        Message::Close(_) => Err(CloseReason::TransportClose),
+    }
+}
+
+/// Reads a client's messages. With it ends the session.
+struct Reader {
+    connection: Arc<Connection>,
+    messages: Messages,
+}
+
+/// The session is over.
+struct Over;
+
+impl Reader {
+    fn new(connection: Arc<Connection>, messages: Messages) -> Reader {
+        Reader { connection, messages }
+    }
+
+    fn spawn(self, secured: Option<Box<Stream>>) {
+        let tasks = self.connection.hub.tasks.clone();
+        match secured {
+            None => tasks.spawn(Direct(self)),
+            Some(stream) => tasks.spawn(Secured { reader: self, stream }),
+        };
+    }
+
+    /// Takes what came.
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Over> {
+        let connection = &self.connection;
+        let rules = Rules {
+            max: longest(connection),
+            inflate: None,
+        };
+        // What is answered goes out at once, and together.
+        let held = connection.hold();
+        let mut over = None;
+        let read = self.messages.read(bytes, rules, |message| {
+            let closing = match message {
+                Message::Close(status) => status,
+                _ => None,
+            };
+            match receive(connection, message) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(reason) => {
+                    over = Some((reason, closing.unwrap_or(1000)));
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        if let Err(broken) = read {
+            over = Some((CloseReason::ParseError, broken.status()));
+        }
+        match over {
+            Some((reason, status)) => {
+                connection.close_with(reason, status);
+                Err(Over)
+            }
+            None => {
+                if held {
+                    connection.take_turn();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&self, result: io::Result<()>) {
+        self.connection.close(match result {
+            Ok(()) => CloseReason::TransportClose,
+            Err(_) => CloseReason::TransportError,
+        });
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // It ended in a way that nobody foresaw; otherwise this does nothing.
+        self.connection.close(CloseReason::TransportError);
+    }
+}
+
+/// The task of a plain websocket.
+struct Direct(Reader);
+
+impl Future for Direct {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let reader = &mut self.0;
+        for _ in 0..TURN {
+            let over = BUFFER.with_borrow_mut(|buffer| {
+                let count = match ready!(reader.connection.poll_direct(cx, buffer)) {
+                    Ok(0) => return Poll::Ready(Some(Ok(()))),
+                    Ok(count) => count,
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                };
+                let bytes = buffer.get_mut(..count).unwrap_or_default();
+                Poll::Ready(reader.read(bytes).err().map(|Over| Ok(())))
+            });
+            if let Some(result) = ready!(over) {
+                reader.end(result);
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The task of a websocket with TLS.
+struct Secured {
+    reader: Reader,
+    stream: Box<Stream>,
+}
+
+impl Future for Secured {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Secured { reader, stream } = self.get_mut();
+        let mut stream = Pin::new(stream.as_mut());
+        for _ in 0..TURN {
+            let written = reader
+                .connection
+                .poll_task(cx, |cx, slices| stream.as_mut().poll_write_vectored(cx, slices));
+            let flushed = stream.as_mut().poll_flush(cx);
+            match (written, flushed) {
+                (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
+                    reader.end(Err(error));
+                    return Poll::Ready(());
+                }
+                (Poll::Ready(Ok(())), flushed) => {
+                    let _ = ready!(flushed);
+                    let _ = ready!(stream.as_mut().poll_shutdown(cx));
+                    return Poll::Ready(());
+                }
+                (Poll::Pending, _) => {}
+            }
+            let over = BUFFER.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                match ready!(stream.as_mut().poll_read(cx, &mut buffer)) {
+                    Ok(()) if buffer.filled().is_empty() => Poll::Ready(Some(Ok(()))),
+                    Ok(()) => Poll::Ready(reader.read(buffer.filled_mut()).err().map(|Over| Ok(()))),
+                    Err(error) => Poll::Ready(Some(Err(error))),
+                }
+            });
+            if let Some(result) = ready!(over) {
+                // What was said last still goes out.
+                reader.end(result);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
