@@ -13,8 +13,10 @@ const TOGETHER: usize = 32;
 /// Bytes that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// The first one without what was written of it.
-    pieces: VecDeque<Bytes>,
+    /// Without what was written of it; empty = nothing waits. Most of what is put down is the only one, and is written at
+    /// once: it needs no list.
+    first: Bytes,
+    more: Option<Box<VecDeque<Bytes>>>,
     bytes: usize,
 }
 
@@ -33,16 +35,24 @@ impl Backlog {
     /// Adds bytes. Answers `false`, and adds nothing, when more than `max` would wait, unless nothing waits: what is
     /// allowed at all can always be sent.
     pub(super) fn push(&mut self, bytes: &Bytes, max: usize) -> bool {
-        if !self.pieces.is_empty() && self.bytes.saturating_add(bytes.len()) > max {
+        if bytes.is_empty() {
+            return true;
+        }
+        if self.first.is_empty() {
+            self.first = bytes.clone();
+            self.bytes = bytes.len();
+            return true;
+        }
+        if self.bytes.saturating_add(bytes.len()) > max {
             return false;
         }
         self.bytes += bytes.len();
-        self.pieces.push_back(bytes.clone());
+        self.more.get_or_insert_default().push_back(bytes.clone());
         true
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.first.is_empty()
     }
 
     /// Bytes that wait.
@@ -54,14 +64,20 @@ impl Backlog {
     /// Writes as much as `write` takes.
     pub(super) fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> Written {
         let mut is_moving = false;
-        while !self.pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); TOGETHER];
-            let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(piece);
-                count += 1;
-            }
-            match write(slices.get(..count).unwrap_or_default()) {
+        while !self.first.is_empty() {
+            let result = match &self.more {
+                None => write(&[IoSlice::new(&self.first)]),
+                Some(more) => {
+                    let mut slices = [IoSlice::new(&[]); TOGETHER];
+                    let mut count = 0;
+                    for (slice, piece) in slices.iter_mut().zip([&self.first].into_iter().chain(&**more)) {
+                        *slice = IoSlice::new(piece);
+                        count += 1;
+                    }
+                    write(slices.get(..count).unwrap_or_default())
+                }
+            };
+            match result {
                 Ok(0) => return Written::Broken(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     is_moving = true;
@@ -72,8 +88,6 @@ impl Backlog {
                 Err(error) => return Written::Broken(error),
             }
         }
-        // An idle connection keeps no list.
-        self.pieces = VecDeque::new();
         Written::All
     }
 
@@ -81,36 +95,51 @@ impl Backlog {
     pub(super) fn take(&mut self, max: usize) -> Vec<Bytes> {
         let mut taken = Vec::new();
         let mut total = 0_usize;
-        while let Some(piece) = self.pieces.front() {
-            let more = piece.len() + usize::from(!taken.is_empty());
+        while !self.first.is_empty() {
+            let more = self.first.len() + usize::from(!taken.is_empty());
             if !taken.is_empty() && total.saturating_add(more) > max {
-                return taken;
+                break;
             }
             total += more;
-            self.bytes -= piece.len();
-            taken.extend(self.pieces.pop_front());
+            self.bytes -= self.first.len();
+            taken.push(self.pop());
         }
-        self.pieces = VecDeque::new();
         taken
     }
 
     /// Turns everything that waits into something else.
     pub(super) fn convert(&mut self, convert: impl Fn(&Bytes) -> Bytes) {
-        for piece in &mut self.pieces {
-            *piece = convert(piece);
+        if self.first.is_empty() {
+            return;
         }
-        self.bytes = self.pieces.iter().map(Bytes::len).sum();
+        self.bytes = 0;
+        for piece in [&mut self.first]
+            .into_iter()
+            .chain(self.more.iter_mut().flat_map(|m| m.iter_mut()))
+        {
+            *piece = convert(piece);
+            self.bytes += piece.len();
+        }
+    }
+
+    /// Takes the first piece out; the next one takes its place.
+    fn pop(&mut self) -> Bytes {
+        let next = self.more.as_mut().and_then(|more| more.pop_front());
+        if next.is_none() {
+            // An idle connection keeps no list.
+            self.more = None;
+        }
+        std::mem::replace(&mut self.first, next.unwrap_or_default())
     }
 
     fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
-        while let Some(first) = self.pieces.front_mut() {
-            if written < first.len() {
-                first.advance(written);
-                return;
+        while !self.first.is_empty() {
+            if written < self.first.len() {
+                return self.first.advance(written);
             }
-            written -= first.len();
-            self.pieces.pop_front();
+            written -= self.first.len();
+            self.pop();
         }
     }
 }

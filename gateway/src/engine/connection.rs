@@ -134,7 +134,7 @@ impl Connection {
         if member.is_some() {
             self.leave_rooms();
         }
-        self.out().end();
+        self.out().end(reason == CloseReason::TransportClose);
         self.tell_gone(member, reason);
     }
 
@@ -149,7 +149,7 @@ impl Connection {
 
     /// Sends the client away, and lets its transport be: the client closes it. Answers whether there was a socket.
     pub(super) fn disconnect(self: &Arc<Self>) -> bool {
-        let Some(member) = self.inner().leave() else {
+        let Some(member) = self.inner().leave(false) else {
             return false;
         };
         self.leave_rooms();
@@ -237,5 +237,16 @@ impl rooms::Member for Arc<Connection> {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Connection").field(&self.id.to_string()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_small() {
+        let sizes = (size_of::<Connection>(), size_of::<Out>(), size_of::<Inner>());
+        assert!(sizes.0 <= 320, "each client has one: {sizes:?}");
     }
 }

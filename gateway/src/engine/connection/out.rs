@@ -2,12 +2,16 @@
 
 use std::{
     io::{self, IoSlice},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+};
 
 use super::{Connection, Due};
 use crate::engine::{
@@ -48,8 +52,8 @@ enum Way {
     Direct(TcpStream),
     /// A websocket that its own task writes to.
     Task,
-    /// None any more.
-    Gone,
+    /// None any more. Whether the client wanted it.
+    Gone { asked: bool },
 }
 
 /// What became of putting something down.
@@ -89,7 +93,7 @@ impl Out {
 
     #[cfg(test)]
     pub(super) fn gone() -> Out {
-        Out::through(Way::Gone)
+        Out::through(Way::Gone { asked: false })
     }
 
     fn through(way: Way) -> Out {
@@ -111,7 +115,7 @@ impl Out {
         match self.way {
             Way::Polls => Some(Transport::Polling),
             Way::Direct(_) | Way::Task => Some(Transport::Websocket),
-            Way::Gone => None,
+            Way::Gone { .. } => None,
         }
     }
 
@@ -138,8 +142,8 @@ impl Out {
     }
 
     /// Closes the way out, and wakes whoever waits for it.
-    pub(super) fn end(&mut self) {
-        self.way = Way::Gone;
+    pub(super) fn end(&mut self, asked: bool) {
+        self.way = Way::Gone { asked };
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -275,7 +279,7 @@ impl Connection {
         let mut out = self.out();
         let out = &mut *out;
         loop {
-            let Way::Direct(stream) = &out.way else {
+            let Way::Direct(stream) = &mut out.way else {
                 return Poll::Ready(Ok(0));
             };
             if out.is_broken {
@@ -304,13 +308,10 @@ impl Connection {
             {
                 out.waker = Some(cx.waker().clone());
             }
-            if stream.poll_read_ready(cx)?.is_pending() {
-                return Poll::Pending;
-            }
-            match stream.try_read(buffer) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
+            let mut buffer = ReadBuf::new(buffer);
+            return Pin::new(stream)
+                .poll_read(cx, &mut buffer)
+                .map_ok(|()| buffer.filled().len());
         }
     }
 
@@ -329,7 +330,7 @@ impl Connection {
         out.waker = Some(cx.waker().clone());
         match written {
             Written::Broken(error) => Poll::Ready(Err(error)),
-            Written::All if matches!(out.way, Way::Gone) => Poll::Ready(Ok(())),
+            Written::All if matches!(out.way, Way::Gone { .. }) => Poll::Ready(Ok(())),
             Written::All | Written::Blocked(_) => Poll::Pending,
         }
     }
@@ -339,7 +340,9 @@ impl Connection {
         let mut out = self.out();
         match out.way {
             Way::Polls => {}
-            Way::Gone => return Poll::Ready(Polled::Closed),
+            // Who closes by one request is not told so by another.
+            Way::Gone { asked: true } => return Poll::Ready(Polled::Noop),
+            Way::Gone { asked: false } => return Poll::Ready(Polled::Closed),
             Way::Direct(_) | Way::Task => return Poll::Ready(Polled::Noop),
         }
         if !out.backlog.is_empty() {

@@ -36,8 +36,10 @@ enum Standing {
     Connecting,
     /// It is in.
     In(Arc<dyn Counterpart>),
-    /// It was in. It may not come in again in this session.
+    /// It was in, and went. It may not come in again in this session.
     Left,
+    /// It was in, and was sent away, which it may not know yet.
+    SentAway,
     /// The session is over.
     #[default]
     Over,
@@ -62,20 +64,25 @@ impl Inner {
     }
 
     /// The client is no socket any more; `None` = it was none.
-    pub(super) fn leave(&mut self) -> Option<Arc<dyn Counterpart>> {
-        if !matches!(self.standing, Standing::In(_)) {
+    pub(super) fn leave(&mut self, is_own_wish: bool) -> Option<Arc<dyn Counterpart>> {
+        let Standing::In(member) = &self.standing else {
             return None;
-        }
+        };
+        let member = member.clone();
         self.waiting = None;
-        match mem::replace(&mut self.standing, Standing::Left) {
-            Standing::In(member) => Some(member),
-            _ => None,
-        }
+        self.standing = match is_own_wish {
+            true => Standing::Left,
+            false => Standing::SentAway,
+        };
+        Some(member)
     }
 
     /// Whether nobody waits for it any more.
     pub(super) fn is_outside(&self) -> bool {
-        matches!(self.standing, Standing::Outside(_) | Standing::Left)
+        matches!(
+            self.standing,
+            Standing::Outside(_) | Standing::Left | Standing::SentAway
+        )
     }
 }
 
@@ -130,10 +137,7 @@ impl Connection {
         }
         match packet.kind {
             Kind::Connect => self.ask(packet.data),
-            Kind::Disconnect => {
-                self.client_leaves();
-                Ok(())
-            }
+            Kind::Disconnect => self.client_leaves(),
             Kind::Event | Kind::Ack if packet.attachments > 0 => self.await_bytes(&packet),
             Kind::Event | Kind::Ack => self.dispatch(packet.kind, packet.id, packet.data, Vec::new()),
         }
@@ -147,7 +151,7 @@ impl Connection {
         let mut inner = self.inner();
         match inner.standing {
             Standing::In(_) => {}
-            Standing::Left => return Ok(()),
+            Standing::SentAway | Standing::Over => return Ok(()),
             _ => return Err(CloseReason::ParseError),
         }
         let waiting = Waiting::begin(packet, max).map_err(|_| CloseReason::ParseError)?;
@@ -164,11 +168,13 @@ impl Connection {
     ) -> Result<(), CloseReason> {
         let member = match &self.inner().standing {
             Standing::In(member) => member.clone(),
-            // It was sent away a moment ago, and does not know yet.
-            Standing::Left | Standing::Over => return Ok(()),
-            Standing::Outside(_) | Standing::Connecting => return Err(CloseReason::ParseError),
+            Standing::SentAway | Standing::Over => return Ok(()),
+            _ => return Err(CloseReason::ParseError),
         };
         if kind == Kind::Ack {
+            if !is_json(data) {
+                return Err(CloseReason::ParseError);
+            }
             let arguments = Arguments {
                 text: data.to_owned(),
                 attachments,
@@ -182,7 +188,7 @@ impl Connection {
             Err(problem) => {
                 member.malformed(problem);
                 // Clients may number their events; nobody here knows one.
-                if !data.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
+                if !is_json(data) || !data.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
                     return Err(CloseReason::ParseError);
                 }
             }
@@ -262,14 +268,24 @@ impl Connection {
         self.hub.set(Due::Connect, self, 0);
     }
 
-    fn client_leaves(self: &Arc<Self>) {
-        let Some(member) = self.inner().leave() else {
-            return;
+    fn client_leaves(self: &Arc<Self>) -> Result<(), CloseReason> {
+        let mut inner = self.inner();
+        let Some(member) = inner.leave(true) else {
+            return match inner.standing {
+                Standing::SentAway | Standing::Over => Ok(()),
+                _ => Err(CloseReason::ParseError),
+            };
         };
+        drop(inner);
         self.leave_rooms();
         self.tell_gone(Some(member), CloseReason::ClientDisconnect);
         self.hub.set(Due::Connect, self, 0);
+        Ok(())
     }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// Ends the session of a client that nobody decides about any more.

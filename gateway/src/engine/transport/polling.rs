@@ -10,6 +10,7 @@ use axum::{
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::timeout;
 
 use super::refuse;
 use crate::engine::{
@@ -51,7 +52,10 @@ struct OpenPoll<'a>(&'a Arc<Connection>);
 
 impl Drop for OpenPoll<'_> {
     fn drop(&mut self) {
-        self.0.close(CloseReason::TransportClose);
+        // Who has moved to a websocket meanwhile needs no poll.
+        if self.0.transport() == Some(Transport::Polling) {
+            self.0.close(CloseReason::TransportClose);
+        }
     }
 }
 
@@ -59,6 +63,9 @@ impl Drop for OpenPoll<'_> {
 pub(super) async fn push(connection: &Arc<Connection>, request: Request) -> Response {
     let is_bytes = |value: &HeaderValue| value.as_bytes().starts_with(b"application/octet-stream");
     if request.headers().get(header::CONTENT_TYPE).is_some_and(is_bytes) {
+        return refuse(Refused::Request);
+    }
+    if connection.transport() != Some(Transport::Polling) {
         return refuse(Refused::Request);
     }
     let Some(_pushing) = connection.begin_push() else {
@@ -70,7 +77,11 @@ pub(super) async fn push(connection: &Arc<Connection>, request: Request) -> Resp
         0 => usize::MAX,
         bytes => bytes,
     };
-    let body = match Limited::new(request.into_body(), most).collect().await {
+    // While it brings packets, a client cannot answer a ping: who takes longer than for that is gone.
+    let config = &connection.hub.config;
+    let patience = config.ping_interval + config.ping_timeout;
+    let collecting = timeout(patience, Limited::new(request.into_body(), most).collect());
+    let body = match collecting.await.unwrap_or_else(|late| Err(late.into())) {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
             connection.close(CloseReason::ParseError);
@@ -83,7 +94,11 @@ pub(super) async fn push(connection: &Arc<Connection>, request: Request) -> Resp
     };
     match receive(connection, &body) {
         Ok(()) | Err(CloseReason::TransportClose) => {
-            ([(header::CONTENT_TYPE, "text/html")], "ok").into_response()
+            let headers = [
+                (header::CONTENT_TYPE, "text/html"),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, "ok").into_response()
         }
         Err(_) => refuse(Refused::Request),
     }
@@ -126,7 +141,12 @@ fn join(packets: Vec<Bytes>) -> Bytes {
 
 pub(super) fn text(body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
-    let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
+    // Packets are for one client, once.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
