@@ -56,6 +56,6 @@ backend roomcast
   balance roundrobin
   option httpchk GET /healthz
   http-check expect status 200
-  default-server check inter 1s fall 2 rise 1
+  default-server check inter 1s fastinter 200ms fall 2 rise 1
 ${nodes.map((node, n) => `  server node${n} 127.0.0.1:${node.port}`).join("\n")}
 `;

@@ -21,15 +21,16 @@ export class Light {
   #lostAt;
   #isOpen = true;
 
-  constructor(url, token) {
+  /** `localAddress` is where it connects from. */
+  constructor(url, token, localAddress) {
     const { hostname, port } = new URL(url);
-    Object.assign(this, { hostname, port: Number(port), token });
+    Object.assign(this, { hostname, port: Number(port), token, localAddress });
   }
 
   open() {
     const key = randomBytes(16).toString("base64");
     const expected = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-    const socket = connect(this.port, this.hostname);
+    const socket = connect({ port: this.port, host: this.hostname, localAddress: this.localAddress });
     this.socket = socket;
     socket.setNoDelay(true);
     this.timer = setTimeout(() => socket.destroy(), CONNECTING);
