@@ -198,9 +198,18 @@ async fn no_way_to_go_keeps_a_seat() {
         node.metric("roomcast_connections{transport=\"websocket\"}").await == 1.0
     })
     .await;
+    // Who is gone has no seat any more: three are taken, by two that are silent and by this one.
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(begin(&node, &[]).await);
+    }
+    assert!(others.iter().all(|(status, _)| *status == 200));
     assert_eq!(begin(&node, &[]).await.0, 503, "all six have a seat");
     drop(upgraded);
     until("the broken one is forgotten", async || is_free(&node).await).await;
+    for (_, path) in others {
+        end(&node, &path).await;
+    }
 
     // All six can be had again: nothing was kept.
     let all = async {
