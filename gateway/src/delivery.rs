@@ -15,7 +15,7 @@ use adapter_redis::{
 use self::orders::Orders;
 use crate::{
     drain::Offer,
-    engine::{Packet, Sockets},
+    engine::{Audience, Packet, Sockets},
     forwarding::Replies,
     metrics::{Dropped, Metrics},
     population::Population,
@@ -58,8 +58,8 @@ impl Delivery {
         }
     }
 
-    /// The packet of a publication, if it is for anybody here.
-    fn packet(&self, publication: &Publication) -> Option<Packet> {
+    /// Who is here of those that a publication is for, and the packet that they get; `None` = nobody.
+    fn local(&self, publication: &Publication) -> Option<(Audience, Packet)> {
         if publication.namespace != "/" {
             self.metrics.dropped(Dropped::UnknownNamespace, 1);
             self.show_lost(publication, Dropped::UnknownNamespace, 0);
@@ -67,14 +67,16 @@ impl Delivery {
         }
         // Most nodes have nobody in most rooms: the payload is not even looked at then.
         let rooms = publication.rooms.iter().map(RoomName::as_str);
-        if !self.sockets.is_anybody_in(rooms) {
+        let audience = self.sockets.audience(rooms, &publication.except);
+        if audience.is_empty() {
             return None;
         }
         let packet = publication.args.to_packet(&publication.event);
-        Some(Packet {
+        let packet = Packet {
             text: packet.text,
             attachments: packet.attachments,
-        })
+        };
+        Some((audience, packet))
     }
 
     fn show_lost(&self, publication: &Publication, reason: Dropped, sockets: usize) {
@@ -88,12 +90,11 @@ impl LocalSockets for Delivery {
         if let Some(given) = self.replies.take(publication) {
             return given;
         }
-        let Some(packet) = self.packet(publication) else {
+        let Some((audience, packet)) = self.local(publication) else {
             return 0;
         };
-        let rooms = publication.rooms.iter().map(RoomName::as_str);
         let size = packet.size();
-        let sent = self.sockets.broadcast(rooms, &publication.except, packet);
+        let sent = audience.send(packet);
         self.metrics.events_out.increment(sent.reached as u64);
         self.metrics.bytes_out.increment((size * sent.reached) as u64);
         self.metrics.dropped(Dropped::SlowConsumer, sent.full);
@@ -121,12 +122,11 @@ impl LocalSockets for Delivery {
     }
 
     fn request(&self, publication: &Publication, timeout: Duration) -> Later<Acks> {
-        let Some(packet) = self.packet(publication) else {
+        let Some((audience, packet)) = self.local(publication) else {
             return Box::pin(async { Acks::default() });
         };
         let size = packet.size();
-        let rooms = publication.rooms.iter().map(RoomName::as_str);
-        let asked = self.sockets.ask(rooms, &publication.except, packet, timeout);
+        let asked = audience.ask(packet, timeout);
         tracing::debug!(
             event = publication.event.as_str(),
             socket.count = asked.socket_count(),

@@ -37,7 +37,7 @@ pub use asking::{Asked, Outcome};
 pub use event::{Event, Kept, Malformed};
 pub use hub::Engine;
 pub use opening::Held;
-pub use sockets::{Broadcast, Sockets};
+pub use sockets::{Audience, Broadcast, Sockets};
 pub use stream::{Connections, Listener, Peer, Security, TlsHandshake, serve};
 pub use transport::routes;
 

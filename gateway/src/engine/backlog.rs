@@ -16,6 +16,10 @@ pub(super) struct Backlog {
     /// Without what was written of it; empty = nothing waits. Most of what is put down is the only one, and is written at
     /// once: it needs no list.
     first: Bytes,
+    #[allow(
+        clippy::box_collection,
+        reason = "an idle connection pays for it with 8 bytes"
+    )]
     more: Option<Box<VecDeque<Bytes>>>,
     bytes: usize,
 }

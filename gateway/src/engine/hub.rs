@@ -1,7 +1,6 @@
 //! What the connections of a node have in common.
 
 use std::{
-    collections::HashMap,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -20,7 +19,7 @@ use super::{
     activity::Seconds,
     asking::Asks,
     connection::Connection,
-    ids::Id,
+    ids::{ById, Id},
     lanes::Lanes,
     opening::Opening,
     rooms::Rooms,
@@ -34,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Hub {
     pub(super) config: Config,
     began: Instant,
-    sessions: Mutex<HashMap<Id, Arc<Connection>>>,
+    sessions: Mutex<ById<Arc<Connection>>>,
     rooms: RwLock<Rooms<Arc<Connection>, Keep>>,
     timers: Mutex<Timers<(Weak<Connection>, u32)>>,
     /// There is an earlier deadline than before.
@@ -171,7 +170,7 @@ impl Hub {
         }
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Id, Arc<Connection>>> {
+    fn sessions(&self) -> MutexGuard<'_, ById<Arc<Connection>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,14 +3,49 @@
 //! A session has two that have nothing to do with each other. The Engine.IO session id is a secret of its client: who knows
 //! it can poll in its place. The socket id is public.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hash, Hasher},
+    str::FromStr,
+};
 
 const LENGTH: usize = 20;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// An id. The upper eight bits are zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id(u128);
+
+/// A table by id. Ids are random, and nobody can choose one: they are their own hashes.
+pub(super) type ById<T> = HashMap<Id, T, BuildHasherDefault<Itself>>;
+
+impl Hash for Id {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64((self.0 ^ (self.0 >> 56)) as u64);
+    }
+}
+
+/// See [`ById`].
+#[derive(Debug, Default)]
+pub(super) struct Itself(u64);
+
+impl Hasher for Itself {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // An id does not come here.
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |n, byte| n.rotate_left(8) ^ u64::from(*byte));
+    }
+}
 
 impl Id {
     /// Two ids from the system's random numbers.

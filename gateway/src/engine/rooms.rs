@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     activity::{Activity, Latest, Seconds},
-    ids::Id,
+    ids::{ById, Id},
 };
 
 /// A socket, as its rooms hold it.
@@ -25,7 +25,7 @@ pub(super) trait Member: Clone {
 #[derive(Debug)]
 pub(super) struct Rooms<M, K> {
     rooms: HashMap<Arc<str>, Room<M, K>>,
-    sockets: HashMap<Id, Known<M>>,
+    sockets: ById<Known<M>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl<M, K> Default for Rooms<M, K> {
     fn default() -> Self {
         Rooms {
             rooms: HashMap::new(),
-            sockets: HashMap::new(),
+            sockets: ById::default(),
         }
     }
 }
@@ -145,13 +145,6 @@ impl<M: Member, K> Rooms<M, K> {
         known.flat_map(|known| known.rooms.iter().map(|(room, _)| room))
     }
 
-    /// Something goes out to these rooms.
-    pub(super) fn note<'a>(&self, rooms: impl Iterator<Item = &'a str>, now: Seconds) {
-        for room in rooms.filter_map(|room| self.rooms.get(room)) {
-            room.latest.note(now);
-        }
-    }
-
     /// When a socket was used last; `None` = it is gone.
     pub(super) fn activity(&self, socket: Id) -> Option<Activity> {
         self.sockets.get(&socket).map(|known| self.activity_of(known))
@@ -179,26 +172,33 @@ impl<M: Member, K> Rooms<M, K> {
         self.rooms.get(room).map_or(&[], |room| &room.members)
     }
 
-    /// The sockets in one of `rooms` and in none of `except`, each once. `named` finds the id of a socket that `except`
-    /// names.
+    /// The sockets in one of `rooms` and in none of `except`, each once, for something that goes out `now`. `named` finds
+    /// the id of a socket that `except` names.
     pub(super) fn reached<'a>(
         &self,
         rooms: impl IntoIterator<Item = &'a str>,
         except: &[String],
+        now: Seconds,
         named: impl Fn(&str) -> Option<Id>,
     ) -> Vec<M> {
-        let sets = rooms.into_iter().map(|room| self.members(room));
-        let sets: Vec<&[M]> = sets.filter(|members| !members.is_empty()).collect();
-        if except.is_empty()
-            && let [only] = sets.as_slice()
-        {
-            return only.to_vec();
+        let mut found = rooms.into_iter().filter_map(|room| self.rooms.get(room));
+        let Some(first) = found.next() else {
+            return Vec::new();
+        };
+        first.latest.note(now);
+        let second = found.next();
+        if except.is_empty() && second.is_none() {
+            return first.members.clone();
         }
         let mut seen: HashSet<Id> = except.iter().filter_map(|e| named(e)).collect();
         let left_out = except.iter().flat_map(|room| self.members(room));
         seen.extend(left_out.map(Member::id));
-        let all = sets.into_iter().flatten();
-        all.filter(|socket| seen.insert(socket.id())).cloned().collect()
+        let mut reached = Vec::new();
+        for room in [first].into_iter().chain(second).chain(found) {
+            room.latest.note(now);
+            reached.extend(room.members.iter().filter(|m| seen.insert(m.id())).cloned());
+        }
+        reached
     }
 
     /// Whether anybody is in the room.
@@ -299,7 +299,7 @@ mod tests {
             (vec!["nobody", "c"], vec!["unknown"], vec![3]),
         ] {
             let except: Vec<String> = except.into_iter().map(str::to_owned).collect();
-            let reached = rooms.reached(to.iter().copied(), &except, named);
+            let reached = rooms.reached(to.iter().copied(), &except, 0, named);
             assert_eq!(numbers(&reached), expect, "{to:?} {except:?}");
         }
     }
@@ -333,8 +333,8 @@ mod tests {
             all.into_iter().map(|(socket, _)| socket).collect::<Vec<_>>()
         };
         assert_eq!(order(&rooms), [1, 2, 3, 4].map(id));
-        rooms.note(["b", "nobody"].into_iter(), 7);
-        rooms.note(["c"].into_iter(), 3);
+        rooms.reached(["b", "nobody"], &[], 7, |_| None);
+        rooms.reached(["c"], &[], 3, |_| None);
         assert_eq!(order(&rooms), [1, 3, 4, 2].map(id));
         own.note(8);
         assert_eq!(

@@ -17,6 +17,12 @@ use super::{
 #[derive(Clone)]
 pub struct Sockets(pub(super) Arc<Hub>);
 
+/// Whom an event is for.
+pub struct Audience {
+    sockets: Vec<Arc<Connection>>,
+    hub: Arc<Hub>,
+}
+
 /// What became of an event for rooms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Broadcast {
@@ -91,40 +97,15 @@ impl Sockets {
         rooms.any(|room| index.is_inhabited(room))
     }
 
-    /// Sends an event to everybody in one of `rooms` and in none of `except` (rooms or socket ids).
-    ///
-    /// It is put down for all of them when this returns, in the order of calls, and written soon after.
-    pub fn broadcast<'a>(
-        &self,
-        rooms: impl Iterator<Item = &'a str> + Clone,
-        except: &[String],
-        packet: Packet,
-    ) -> Broadcast {
-        let reached = self.reached(rooms, except);
-        self.put_down(reached, &Outgoing::event(packet, None), |_, _| {})
-    }
-
-    /// Sends an event to everybody in one of `rooms` and in none of `except` (rooms or socket ids), and asks each for
-    /// an answer within `timeout`.
-    pub fn ask<'a>(
-        &self,
-        rooms: impl Iterator<Item = &'a str> + Clone,
-        except: &[String],
-        packet: Packet,
-        timeout: Duration,
-    ) -> Asked {
-        let reached = self.reached(rooms, except);
-        let ids: HashSet<Id> = reached.iter().map(|c| c.id).collect();
-        let count = ids.len();
-        let (number, answers) = self.0.asks.begin(ids);
-        self.put_down(
-            reached,
-            &Outgoing::event(packet, Some(number)),
-            |socket, outcome| {
-                self.0.asks.missed(number, socket, outcome);
-            },
-        );
-        Asked::new(self.0.clone(), number, answers, count, timeout)
+    /// Everybody in one of `rooms` and in none of `except` (rooms or socket ids), each once. Whoever joins or leaves from
+    /// here on does not wait for anything to be written.
+    pub fn audience<'a>(&self, rooms: impl Iterator<Item = &'a str>, except: &[String]) -> Audience {
+        let now = self.0.now();
+        let index = self.0.rooms();
+        Audience {
+            sockets: index.reached(rooms, except, now, |id| id.parse().ok()),
+            hub: self.0.clone(),
+        }
     }
 
     /// Ends all sessions, those to come included. Clients see the transport close and come back by themselves.
@@ -214,28 +195,37 @@ impl Sockets {
     fn send_one(&self, socket: SocketId, outgoing: &Outgoing) -> bool {
         self.0.socket(socket).is_some_and(|c| c.send(outgoing))
     }
+}
 
-    /// Whom an event is for. Whoever joins or leaves from here on does not wait for it to be written.
-    fn reached<'a>(
-        &self,
-        rooms: impl Iterator<Item = &'a str> + Clone,
-        except: &[String],
-    ) -> Vec<Arc<Connection>> {
-        let now = self.0.now();
-        let index = self.0.rooms();
-        index.note(rooms.clone(), now);
-        index.reached(rooms, except, |id| id.parse().ok())
+impl Audience {
+    /// Whether there is nobody: worth asking before a payload is touched.
+    pub fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
     }
 
-    fn put_down(
-        &self,
-        mut connections: Vec<Arc<Connection>>,
-        outgoing: &Outgoing,
-        mut missed: impl FnMut(Id, Outcome),
-    ) -> Broadcast {
+    /// Sends an event to all of them. It is put down for each when this returns, in the order of calls, and written soon
+    /// after.
+    pub fn send(self, packet: Packet) -> Broadcast {
+        self.put_down(&Outgoing::event(packet, None), |_, _| {})
+    }
+
+    /// Sends an event to all of them, and asks each for an answer within `timeout`.
+    pub fn ask(self, packet: Packet, timeout: Duration) -> Asked {
+        let hub = self.hub.clone();
+        let ids: HashSet<Id> = self.sockets.iter().map(|c| c.id).collect();
+        let count = ids.len();
+        let (number, answers) = hub.asks.begin(ids);
+        self.put_down(&Outgoing::event(packet, Some(number)), |socket, outcome| {
+            hub.asks.missed(number, socket, outcome);
+        });
+        Asked::new(hub, number, answers, count, timeout)
+    }
+
+    fn put_down(self, outgoing: &Outgoing, mut missed: impl FnMut(Id, Outcome)) -> Broadcast {
+        let Audience { mut sockets, hub } = self;
         let mut result = Broadcast::default();
         // Who has to be written to is left over; all others are, already.
-        connections.retain(|connection| {
+        sockets.retain(|connection| {
             let pushed = connection.push(outgoing);
             match pushed {
                 Pushed::First | Pushed::Another => result.reached += 1,
@@ -250,8 +240,16 @@ impl Sockets {
             }
             matches!(pushed, Pushed::First | Pushed::Full(true))
         });
-        self.0.lanes.schedule(connections);
+        hub.lanes.schedule(sockets);
         result
+    }
+}
+
+impl std::fmt::Debug for Audience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audience")
+            .field("count", &self.sockets.len())
+            .finish_non_exhaustive()
     }
 }
 
