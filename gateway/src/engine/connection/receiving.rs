@@ -36,7 +36,7 @@ enum Standing {
     Connecting,
     /// It is in.
     In(Arc<dyn Counterpart>),
-    /// It was in, and went. It may not come in again in this session.
+    /// It was in, and went.
     Left,
     /// It was in, and was sent away, which it may not know yet.
     SentAway,
@@ -279,8 +279,8 @@ impl Connection {
         drop(inner);
         self.leave_rooms();
         self.tell_gone(Some(member), CloseReason::ClientDisconnect);
-        self.hub.set(Due::Connect, self, 0);
-        Ok(())
+        // There is nothing else that the session could be for: its client opens another one, if it comes back.
+        Err(CloseReason::TransportClose)
     }
 }
 
