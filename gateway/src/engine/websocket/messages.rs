@@ -98,11 +98,19 @@ impl Messages {
         let mut pending = std::mem::take(&mut self.pending);
         pending.extend_from_slice(bytes);
         let (used, flow) = self.frames(&mut pending, rules, &mut take)?;
-        if used < pending.len() && flow.is_continue() {
-            pending.drain(..used);
-            self.pending = pending;
+        if flow.is_continue() {
+            // Of a long frame only what comes behind it is kept, not the room that it took.
+            self.pending = match pending.get(used..) {
+                Some(rest) if used > 0 => rest.to_vec(),
+                _ => pending,
+            };
         }
         Ok(flow)
+    }
+
+    /// Bytes of memory that it takes to keep what has not come as a whole.
+    pub fn held(&self) -> usize {
+        self.pending.capacity() + self.begun.as_ref().map_or(0, |begun| begun.bytes.capacity())
     }
 
     /// Whether something is awaited that has begun.
@@ -331,8 +339,23 @@ mod tests {
         };
         let mut announced = [0x82, 0xff, 0, 0, 0, 0, 0x7f, 0, 0, 0, 1, 2, 3, 4];
         let _ = messages.read(&mut announced, rules, |_| ControlFlow::Continue(()));
-        assert!(messages.pending.capacity() < 100);
+        assert!(messages.held() < 100);
         assert!(size_of::<Messages>() <= 32, "each connection has one");
+    }
+
+    #[test]
+    fn a_long_frame_leaves_no_room_behind() {
+        let (mut messages, long) = (Messages::default(), vec![0; 1000]);
+        let mut bytes = [frame(0x82, &long), frame(0x82, &long)].concat();
+        let (first, rest) = bytes.split_at_mut(900);
+        for piece in [first, &mut rest[..200]] {
+            let _ = messages.read(piece, RULES, |_| ControlFlow::Continue(()));
+        }
+        assert!(
+            messages.is_in_the_middle() && messages.held() < 200,
+            "{}",
+            messages.held()
+        );
     }
 
     proptest! {
