@@ -14,6 +14,8 @@ mod cli;
 mod cluster;
 mod config;
 mod drain;
+mod engine_frames;
+mod engine_packets;
 mod explain;
 mod limits;
 mod metrics_doc;
