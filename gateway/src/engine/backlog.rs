@@ -10,6 +10,11 @@ use bytes::{Buf, Bytes};
 /// Pieces that are written with one call.
 const TOGETHER: usize = 32;
 
+/// Bytes of memory that a piece takes, however short it is.
+const PIECE: usize = 64;
+/// So many pieces may wait under any bound of bytes.
+const PIECES: usize = 1024;
+
 /// Bytes that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
@@ -37,7 +42,7 @@ pub(super) enum Written {
 
 impl Backlog {
     /// Adds bytes. Answers `false`, and adds nothing, when more than `max` would wait, unless nothing waits: what is
-    /// allowed at all can always be sent.
+    /// allowed at all can always be sent. Of very short pieces fewer may wait: clients can ask for as many as they like.
     pub(super) fn push(&mut self, bytes: &Bytes, max: usize) -> bool {
         if bytes.is_empty() {
             return true;
@@ -47,7 +52,9 @@ impl Backlog {
             self.bytes = bytes.len();
             return true;
         }
-        if self.bytes.saturating_add(bytes.len()) > max {
+        let pieces = self.more.as_ref().map_or(1, |more| 1 + more.len());
+        let is_too_many = pieces >= (max / PIECE).max(PIECES);
+        if is_too_many || self.bytes.saturating_add(bytes.len()) > max {
             return false;
         }
         self.bytes += bytes.len();
@@ -172,6 +179,20 @@ mod tests {
         assert!(!backlog.push(&Bytes::from_static(b"7"), 6));
         assert!(backlog.push(&Bytes::from_static(b"7"), 7));
         assert_eq!(backlog.bytes(), 7);
+    }
+
+    #[test]
+    fn very_short_pieces_take_no_more_memory_than_long_ones() {
+        let mut backlog = Backlog::default();
+        let pong = Bytes::from_static(&[0x8a, 0]);
+        let waiting = |backlog: &mut Backlog, max| {
+            while backlog.push(&pong, max) {}
+            backlog.pieces.len()
+        };
+        assert_eq!(waiting(&mut backlog, 10_000), 1024);
+        assert_eq!(waiting(&mut backlog, 1 << 20), 1 << 14);
+        assert_eq!(backlog.take(2), [pong.clone()]);
+        assert!(backlog.push(&pong, 1 << 20), "there is room again");
     }
 
     #[test]
