@@ -165,6 +165,7 @@ async fn metrics(State(operations): State<Operations>) -> Response {
         population.user_count(),
         sockets.room_count(),
     );
+    metrics.lost(sockets.take_lost());
     metrics.set_nodes(cluster.nodes().len());
     let runtime = Handle::current().metrics();
     let text = spawn_blocking(move || {

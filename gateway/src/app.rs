@@ -115,6 +115,7 @@ pub struct App {
     drain: Drain,
     closing: drain::Closing,
     drain_timeout: Duration,
+    write_deadline: Duration,
     metrics: Metrics,
     readiness: Arc<Readiness>,
     /// What a reload begins with, until there is somebody who does it.
@@ -188,6 +189,7 @@ impl App {
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
             interests.clone(),
             ending.clone(),
+            rules.clone(),
             replies,
             tails.clone(),
             Offer::new(drain.clone(), admissions.clone()),
@@ -252,6 +254,7 @@ impl App {
         };
         let (endpoint, engine) = engine::routes(sessions.clone(), &sockets);
         let path = &config.engine.path;
+        let write_deadline = config.engine.write_deadline;
         let entrance = Entrance::new(current, metrics.clone(), admissions.clone());
         let drain_timeout = config.drain.timeout;
         let closing = drain::Closing::new(
@@ -314,6 +317,7 @@ impl App {
             drain,
             closing,
             drain_timeout,
+            write_deadline,
             metrics,
             readiness,
             started: Some((started, live)),

@@ -248,7 +248,7 @@ fn engine_config(reader: &mut Reader, max_event_bytes: usize) -> engine::Config 
         polling: transports.iter().any(|t| t == "polling"),
         max_payload: max_payload(max_event_bytes),
         max_outbound: max_outbound(reader.size(limits::MAX_OUTBOUND_BYTES)),
-        write_deadline: engine::WRITE_DEADLINE,
+        write_deadline: reader.duration(engine::WRITE_DEADLINE),
     };
     if let Some(other) = transports
         .iter()
@@ -278,6 +278,7 @@ fn engine_config(reader: &mut Reader, max_event_bytes: usize) -> engine::Config 
     for (key, value) in [
         (engine::PING_INTERVAL, config.ping_interval),
         (engine::PING_TIMEOUT, config.ping_timeout),
+        (engine::WRITE_DEADLINE, config.write_deadline),
     ] {
         if value.is_zero() {
             reader.problem(key, "0s", "a duration above zero");

@@ -2,6 +2,7 @@
 
 mod acks;
 mod orders;
+mod slow;
 
 use std::{
     sync::Arc,
@@ -12,7 +13,7 @@ use adapter_redis::{
     Acks, Answer, Census, Gap, Interests, Later, Load, LocalSockets, Publication, Question, RoomName,
 };
 
-use self::orders::Orders;
+use self::{orders::Orders, slow::Slows};
 use crate::{
     drain::Offer,
     engine::{Audience, Packet, Sockets},
@@ -20,6 +21,7 @@ use crate::{
     metrics::{Dropped, Metrics},
     population::Population,
     revocation::Ending,
+    rules::Rules,
     tail::{Kind, Sight, Tails},
 };
 
@@ -30,6 +32,7 @@ pub struct Delivery {
     population: Arc<Population>,
     interests: Interests,
     ending: Ending,
+    slows: Slows,
     replies: Arc<Replies>,
     tails: Tails,
     offer: Offer,
@@ -41,6 +44,7 @@ impl Delivery {
     pub(crate) fn new(
         interests: Interests,
         ending: Ending,
+        rules: Rules,
         replies: Arc<Replies>,
         tails: Tails,
         offer: Offer,
@@ -51,6 +55,7 @@ impl Delivery {
             population: ending.population.clone(),
             interests,
             ending,
+            slows: Slows::new(rules),
             replies,
             tails,
             offer,
@@ -94,13 +99,14 @@ impl LocalSockets for Delivery {
             return 0;
         };
         let size = packet.size();
-        let sent = audience.send(packet);
+        let sent = audience.send(packet, self.slows.of(publication));
         self.metrics.events_out.increment(sent.reached as u64);
         self.metrics.bytes_out.increment((size * sent.reached) as u64);
+        // Those that are only lost are counted with those that had to go for others.
         self.metrics.dropped(Dropped::SlowConsumer, sent.full);
         self.metrics.dropped(Dropped::SocketGone, sent.gone);
         for (reason, count) in [
-            (Dropped::SlowConsumer, sent.full),
+            (Dropped::SlowConsumer, sent.full + sent.lost),
             (Dropped::SocketGone, sent.gone),
         ] {
             if count > 0 {

@@ -19,6 +19,7 @@ mod ids;
 mod lanes;
 mod opening;
 mod rooms;
+mod slow;
 pub mod socket_io;
 mod sockets;
 mod stream;
@@ -37,6 +38,7 @@ pub use asking::{Asked, Outcome};
 pub use event::{Event, Kept, Malformed};
 pub use hub::Engine;
 pub use opening::Held;
+pub use slow::{Lost, Slow};
 pub use sockets::{Audience, Broadcast, Sockets};
 pub use stream::{Connections, Listener, Peer, Security, TlsHandshake, serve};
 pub use transport::routes;
@@ -50,9 +52,8 @@ pub const TRANSPORTS: &str = "engine.transports";
 /// See [`Config::path`].
 pub const PATH: &str = "engine.path";
 
-/// How long one write to a client may make no progress before its connection is cut. Long enough for a phone in
-/// a tunnel, short enough that a peer that stopped reading does not stay in its rooms.
-pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// See [`Config::write_deadline`].
+pub const WRITE_DEADLINE: &str = "engine.write_deadline";
 
 /// Settings of the protocol.
 #[derive(Debug, Clone)]
@@ -241,11 +242,13 @@ impl CloseReason {
     }
 }
 
-/// How many sockets use which transport.
+/// How many sockets use which transport, and what waits for them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transports {
     /// Over a websocket.
     pub websocket: usize,
     /// By long polling.
     pub polling: usize,
+    /// Bytes that wait for all of them.
+    pub waiting: usize,
 }

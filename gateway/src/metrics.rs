@@ -6,6 +6,7 @@
 mod descriptions;
 mod labels;
 mod process;
+mod slow;
 
 use std::{
     collections::HashMap,
@@ -20,9 +21,14 @@ use metrics_exporter_prometheus::{
 use tokio::runtime::RuntimeMetrics;
 
 pub use self::labels::{Dropped, Reloaded, ShadowDecision};
-use self::process::Process;
+use self::{process::Process, slow::Slow};
 use crate::{
-    auth::FetchOutcome, engine::CloseReason, forwarding, limits::Limit, refusal::Refusal, revocation, webhook,
+    auth::FetchOutcome,
+    engine::{CloseReason, Lost, Transports},
+    forwarding,
+    limits::Limit,
+    refusal::Refusal,
+    revocation, webhook,
 };
 
 /// Seconds; from a hash in memory to a slow identity provider, and from a local publish to a bad day of Redis.
@@ -45,6 +51,7 @@ pub struct Metrics {
     /// Sockets that were sent away because their token had expired.
     pub auth_expired: Counter,
     dropped: HashMap<Dropped, Counter>,
+    slow: Slow,
     limited: HashMap<Limit, Counter>,
     /// Duration of a CONNECT, from its packet to the decision.
     pub handshake_duration: Histogram,
@@ -157,6 +164,7 @@ impl Metrics {
             dropped: Dropped::ALL
                 .map(|r| (r, counter!("roomcast_dropped_total", "reason" => r.as_str())))
                 .into(),
+            slow: Slow::register(),
             limited: Limit::ALL
                 .map(|l| (l, counter!("roomcast_limited_total", "limit" => l.as_str())))
                 .into(),
@@ -228,6 +236,9 @@ impl Metrics {
         if let Some(counter) = self.disconnects.get(reason) {
             counter.increment(1);
         }
+        if reason == CloseReason::SlowConsumer.as_str() {
+            self.slow.disconnected();
+        }
     }
 
     /// Counts what became of a token that was to be exchanged.
@@ -291,12 +302,20 @@ impl Metrics {
     }
 
     /// Sets what is counted only when somebody asks.
-    pub fn set_population(&self, transports: crate::engine::Transports, users: usize, rooms: usize) {
+    pub fn set_population(&self, transports: Transports, users: usize, rooms: usize) {
         let [websocket, polling] = &self.connections;
         websocket.set(transports.websocket as f64);
         polling.set(transports.polling as f64);
+        self.slow.set_waiting(transports.waiting);
         self.users.set(users as f64);
         self.rooms.set(rooms as f64);
+    }
+
+    /// Counts events that sockets did not get because they read too slowly.
+    pub fn lost(&self, lost: Lost) {
+        self.slow.lost(lost);
+        // Who has the newest state misses nothing.
+        self.dropped(Dropped::SlowConsumer, lost.dropped);
     }
 
     /// Sets how many nodes this one knows to live, itself included.

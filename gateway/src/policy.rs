@@ -29,6 +29,7 @@ pub use forward::{Destination, Forward};
 pub use ingest::{IngestSource, Ingested, NotIngested};
 pub use relay::Relay;
 pub use reply::{Answer, Reply};
+pub use room::Slow;
 pub use scope::{Asking, Identity};
 pub use subscribe::Subscription;
 pub use trail::{Outcome, Step, Trail};
@@ -37,6 +38,7 @@ use self::{
     condition::Expression,
     ingest::Ingest,
     join::{Found, Join},
+    room::Room,
     scope::Scope,
 };
 use crate::{auth::Claims, refusal::Refusal};
@@ -59,6 +61,7 @@ pub struct Policy {
     replies: Vec<Reply>,
     forwards: Vec<Forward>,
     ingests: Vec<Ingest>,
+    rooms: Vec<Room>,
     warnings: Vec<String>,
 }
 

@@ -16,7 +16,7 @@ use self::shadow::{Decision, Shadow};
 use crate::{
     auth::Claims,
     metrics::Metrics,
-    policy::{Asking, Forward, Grants, Policy, Relay, Rule, Subscription, Trail},
+    policy::{Asking, Forward, Grants, Policy, Relay, Rule, Slow, Subscription, Trail},
     refusal::Refusal,
 };
 
@@ -84,6 +84,11 @@ impl Rules {
     /// The policy in force.
     pub fn policy(&self) -> Arc<Policy> {
         self.current.load().policy.clone()
+    }
+
+    /// As [`Policy::slow`]. Asked for each publication.
+    pub(crate) fn slow<'a>(&self, rooms: &'a [RoomName]) -> Option<(&'a RoomName, Slow)> {
+        self.current.load().policy.slow(rooms)
     }
 
     pub(crate) fn now(&self) -> Now<'_> {

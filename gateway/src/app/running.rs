@@ -13,7 +13,7 @@ use super::{App, AppError};
 use crate::{
     admin::Readiness,
     drain::End,
-    engine::{Connections, Listener, WRITE_DEADLINE, serve},
+    engine::{Connections, Listener, serve},
     metrics::Metrics,
 };
 
@@ -56,11 +56,12 @@ impl App {
             drain,
             closing,
             reloader,
+            write_deadline,
             ..
         } = self;
         let mut parts = JoinSet::new();
         let served =
-            Listener::new(public.0, connections.clone(), WRITE_DEADLINE).secured_by(certificates.public);
+            Listener::new(public.0, connections.clone(), write_deadline).secured_by(certificates.public);
         // Load balancers are answered and polling goes on until then.
         let over = drain.clone();
         parts.spawn(async move {
@@ -71,7 +72,7 @@ impl App {
             engine.run().await;
             "the engine".to_owned()
         });
-        let served = Listener::new(operations.0, Connections::default(), WRITE_DEADLINE)
+        let served = Listener::new(operations.0, Connections::default(), write_deadline)
             .secured_by(certificates.operations);
         parts.spawn(async move {
             let result = axum::serve(served, operations.1).await;

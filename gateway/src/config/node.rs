@@ -34,12 +34,6 @@ pub(super) const KEYS: &[Key] = &[
         doc: "A policy file to try out: it is asked beside `policy`, and only reported where it would decide differently (metric `roomcast_policy_shadow_total`, and the log).",
     },
     Key {
-        path: "limits.max_outbound_bytes",
-        kind: Kind::Planned,
-        default: "",
-        doc: "",
-    },
-    Key {
         path: "history.*",
         kind: Kind::Planned,
         default: "",
@@ -86,6 +80,12 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Duration,
         default: "20s",
         doc: "How long a client may take to answer a ping.",
+    },
+    Key {
+        path: engine::WRITE_DEADLINE,
+        kind: Kind::Duration,
+        default: "30s",
+        doc: "How long a client may take nothing of what is written to it before its connection is closed. Long enough for a phone in a tunnel.",
     },
     Key {
         path: engine::TRANSPORTS,

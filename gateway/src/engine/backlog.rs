@@ -1,18 +1,22 @@
 //! What waits for a connection: shared bytes, in order, bounded in bytes. Pure.
+//!
+//! Some of it may be lost while it waits. What is begun, and what carries no such mark, is not.
 
-use std::{
-    collections::VecDeque,
-    io::{self, ErrorKind, IoSlice},
-};
+mod line;
+
+use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::{Buf, Bytes};
+
+use self::line::{Line, Mark, Piece};
+use super::{Lost, Slow};
 
 /// Pieces that are written with one call.
 const TOGETHER: usize = 32;
 
-/// Bytes of memory that a piece takes, however short it is.
+/// Bytes that a piece counts as, at least, where there are more than [`PIECES`]: what a piece costs beside its bytes.
 const PIECE: usize = 64;
-/// So many pieces may wait under any bound of bytes.
+/// Pieces that may wait in any case, however short they are.
 const PIECES: usize = 1024;
 
 /// Bytes that wait to be written.
@@ -20,13 +24,31 @@ const PIECES: usize = 1024;
 pub(super) struct Backlog {
     /// Without what was written of it; empty = nothing waits. Most of what is put down is the only one, and is written at
     /// once: it needs no list.
-    first: Bytes,
-    #[allow(
-        clippy::box_collection,
-        reason = "an idle connection pays for it with 8 bytes"
-    )]
-    more: Option<Box<VecDeque<Bytes>>>,
+    first: Piece,
+    more: Option<Box<Line>>,
     bytes: usize,
+}
+
+/// What became of adding something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Added {
+    /// It waits.
+    In,
+    /// There was no room, and it may be lost.
+    Lost,
+    /// There was no room, and it may not be lost.
+    Refused,
+}
+
+/// On what terms something is added.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// What may become of it as long as it waits.
+    pub(super) slow: Slow,
+    /// Whether the peer takes nothing at present.
+    pub(super) is_blocked: bool,
+    /// Bytes that may wait.
+    pub(super) max: usize,
 }
 
 /// What became of writing.
@@ -41,25 +63,45 @@ pub(super) enum Written {
 }
 
 impl Backlog {
-    /// Adds bytes. Answers `false`, and adds nothing, when more than `max` would wait, unless nothing waits: what is
-    /// allowed at all can always be sent. Of very short pieces fewer may wait: clients can ask for as many as they like.
-    pub(super) fn push(&mut self, bytes: &Bytes, max: usize) -> bool {
+    /// Adds bytes, and counts in `lost` what had to go for them. Nothing changes when there is no room for them. What is
+    /// the only one always finds room: what is allowed at all can always be sent. Of very short pieces fewer may wait:
+    /// clients can ask for as many as they like.
+    pub(super) fn push(&mut self, bytes: &Bytes, terms: Terms, lost: &mut Lost) -> Added {
+        let Terms {
+            slow,
+            is_blocked,
+            max,
+        } = terms;
         if bytes.is_empty() {
-            return true;
+            return Added::In;
         }
-        if self.first.is_empty() {
-            self.first = bytes.clone();
-            self.bytes = bytes.len();
-            return true;
-        }
-        let pieces = self.more.as_ref().map_or(1, |more| 1 + more.len());
-        let is_too_many = pieces >= (max / PIECE).max(PIECES);
-        if is_too_many || self.bytes.saturating_add(bytes.len()) > max {
-            return false;
+        if !self.first.is_empty() {
+            let over = self.bytes.saturating_add(bytes.len()).saturating_sub(max);
+            let pieces = 1 + self.more.as_ref().map_or(0, |more| more.count());
+            let is_too_many = pieces >= (max / PIECE).max(PIECES);
+            if is_too_many || (over > 0 && over > self.droppable()) {
+                return match slow {
+                    Slow::Disconnect => Added::Refused,
+                    Slow::DropOldest | Slow::Latest(_) => Added::Lost,
+                };
+            }
+            let before = self.bytes;
+            if matches!(slow, Slow::Latest(_)) {
+                self.supersede(slow.into(), is_blocked, lost);
+            }
+            self.drop_oldest(over.saturating_sub(before - self.bytes), lost);
         }
         self.bytes += bytes.len();
-        self.more.get_or_insert_default().push_back(bytes.clone());
-        true
+        let piece = Piece {
+            bytes: bytes.clone(),
+            mark: slow.into(),
+        };
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.more.get_or_insert_default().push(piece);
+        }
+        Added::In
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -67,7 +109,6 @@ impl Backlog {
     }
 
     /// Bytes that wait.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -77,12 +118,13 @@ impl Backlog {
         let mut is_moving = false;
         while !self.first.is_empty() {
             let result = match &self.more {
-                None => write(&[IoSlice::new(&self.first)]),
+                None => write(&[IoSlice::new(&self.first.bytes)]),
                 Some(more) => {
                     let mut slices = [IoSlice::new(&[]); TOGETHER];
                     let mut count = 0;
-                    for (slice, piece) in slices.iter_mut().zip([&self.first].into_iter().chain(&**more)) {
-                        *slice = IoSlice::new(piece);
+                    let all = [&self.first].into_iter().chain(more.pieces());
+                    for (slice, piece) in slices.iter_mut().zip(all) {
+                        *slice = IoSlice::new(&piece.bytes);
                         count += 1;
                     }
                     write(slices.get(..count).unwrap_or_default())
@@ -107,12 +149,11 @@ impl Backlog {
         let mut taken = Vec::new();
         let mut total = 0_usize;
         while !self.first.is_empty() {
-            let more = self.first.len() + usize::from(!taken.is_empty());
+            let more = self.first.bytes.len() + usize::from(!taken.is_empty());
             if !taken.is_empty() && total.saturating_add(more) > max {
                 break;
             }
             total += more;
-            self.bytes -= self.first.len();
             taken.push(self.pop());
         }
         taken
@@ -123,133 +164,85 @@ impl Backlog {
         if self.first.is_empty() {
             return;
         }
-        self.bytes = 0;
-        for piece in [&mut self.first]
-            .into_iter()
-            .chain(self.more.iter_mut().flat_map(|m| m.iter_mut()))
-        {
-            *piece = convert(piece);
-            self.bytes += piece.len();
+        self.first.bytes = convert(&self.first.bytes);
+        self.bytes = self.first.bytes.len();
+        if let Some(more) = &mut self.more {
+            more.convert(convert);
+            self.bytes += more.pieces().map(|piece| piece.bytes.len()).sum::<usize>();
+        }
+    }
+
+    /// Bytes that may be lost. What is begun may not.
+    fn droppable(&self) -> usize {
+        self.first.droppable() + self.more.as_ref().map_or(0, |more| more.droppable())
+    }
+
+    /// Takes out what something with this mark replaces.
+    fn supersede(&mut self, mark: Mark, is_blocked: bool, lost: &mut Lost) {
+        let taken = self.more.as_mut().map(|more| match is_blocked {
+            true => more.supersede(mark),
+            false => more.supersede_known(mark),
+        });
+        let (bytes, count) = taken.unwrap_or_default();
+        self.bytes -= bytes;
+        lost.superseded += count;
+        // What stands in front does so for a moment only, unless the peer takes nothing.
+        let is_older = self.first.mark == mark
+            || self
+                .more
+                .as_ref()
+                .is_some_and(|more| more.has_newer(self.first.mark));
+        if is_blocked && is_older {
+            self.pop();
+            lost.superseded += 1;
+        }
+    }
+
+    /// Takes out the oldest of what may be lost, until this many bytes are free.
+    fn drop_oldest(&mut self, over: usize, lost: &mut Lost) {
+        let mut freed = 0;
+        while freed < over {
+            if self.first.droppable() > 0 {
+                freed += self.pop().len();
+            } else {
+                let dropped = self.more.as_mut().and_then(|more| more.drop_oldest());
+                let Some(bytes) = dropped else { return };
+                self.bytes -= bytes;
+                freed += bytes;
+            }
+            lost.dropped += 1;
         }
     }
 
     /// Takes the first piece out; the next one takes its place.
     fn pop(&mut self) -> Bytes {
-        let next = self.more.as_mut().and_then(|more| more.pop_front());
+        let next = self.more.as_mut().and_then(|more| more.pop());
         if next.is_none() {
             // An idle connection keeps no list.
             self.more = None;
         }
-        std::mem::replace(&mut self.first, next.unwrap_or_default())
+        let first = std::mem::replace(&mut self.first, next.unwrap_or_default());
+        self.bytes -= first.bytes.len();
+        first.bytes
     }
 
     fn advance(&mut self, mut written: usize) {
-        self.bytes = self.bytes.saturating_sub(written);
         while !self.first.is_empty() {
-            if written < self.first.len() {
-                return self.first.advance(written);
+            let length = self.first.bytes.len();
+            if written < length {
+                if written > 0 {
+                    self.first.bytes.advance(written);
+                    // Half of it would be no message.
+                    self.first.mark = Mark::KEPT;
+                    self.bytes -= written;
+                }
+                return;
             }
-            written -= self.first.len();
+            written -= length;
             self.pop();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn backlog(pieces: &[&'static str]) -> Backlog {
-        let mut backlog = Backlog::default();
-        for piece in pieces {
-            assert!(backlog.push(&Bytes::from_static(piece.as_bytes()), usize::MAX));
-        }
-        backlog
-    }
-
-    #[test]
-    fn what_is_too_much_is_refused_but_never_the_first() {
-        let mut backlog = Backlog::default();
-        assert!(
-            backlog.push(&Bytes::from_static(b"123456"), 5),
-            "it can always be sent"
-        );
-        assert!(!backlog.push(&Bytes::from_static(b"7"), 6));
-        assert!(backlog.push(&Bytes::from_static(b"7"), 7));
-        assert_eq!(backlog.bytes(), 7);
-    }
-
-    #[test]
-    fn very_short_pieces_take_no_more_memory_than_long_ones() {
-        let mut backlog = Backlog::default();
-        let pong = Bytes::from_static(&[0x8a, 0]);
-        let waiting = |backlog: &mut Backlog, max| {
-            while backlog.push(&pong, max) {}
-            backlog.more.as_ref().map_or(1, |more| 1 + more.len())
-        };
-        assert_eq!(waiting(&mut backlog, 10_000), 1024);
-        assert_eq!(waiting(&mut backlog, 1 << 20), 1 << 14);
-        assert_eq!(backlog.take(2), std::slice::from_ref(&pong));
-        assert!(backlog.push(&pong, 1 << 20), "there is room again");
-    }
-
-    #[test]
-    fn a_poll_takes_what_fits() {
-        let mut backlog = backlog(&["1234", "56", "7", "8901"]);
-        assert_eq!(backlog.take(8), ["1234", "56"]);
-        assert_eq!(backlog.take(1), ["7"]);
-        assert_eq!(
-            (backlog.bytes(), backlog.take(100), backlog.bytes()),
-            (4, vec![Bytes::from("8901")], 0)
-        );
-        assert!(backlog.is_empty() && backlog.take(9).is_empty());
-    }
-
-    #[test]
-    fn a_broken_connection_is_no_blocked_one() {
-        let broken = backlog(&["a"]).write(|_| Err(ErrorKind::BrokenPipe.into()));
-        assert!(matches!(broken, Written::Broken(e) if e.kind() == ErrorKind::BrokenPipe));
-        assert!(matches!(backlog(&["a"]).write(|_| Ok(0)), Written::Broken(_)));
-        let blocked = backlog(&["a"]).write(|_| Err(ErrorKind::WouldBlock.into()));
-        assert!(matches!(blocked, Written::Blocked(false)));
-    }
-
-    proptest! {
-        #[test]
-        fn everything_is_written_once_and_in_order(
-            pieces in prop::collection::vec("[a-z]{1,9}", 0..80),
-            sizes in prop::collection::vec(0..40_usize, 1..9),
-        ) {
-            let mut backlog = Backlog::default();
-            for piece in &pieces {
-                backlog.push(&Bytes::from(piece.clone()), usize::MAX);
-            }
-            let (mut seen, mut sizes) = (Vec::new(), sizes.iter().cycle());
-            let mut blocked = 0;
-            loop {
-                let written = backlog.write(|slices| {
-                    let size = *sizes.next().unwrap();
-                    if size == 0 {
-                        return Err(ErrorKind::WouldBlock.into());
-                    }
-                    let all: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).take(size).collect();
-                    seen.extend(&all);
-                    Ok(all.len())
-                });
-                match written {
-                    Written::All => break,
-                    Written::Blocked(_) => blocked += 1,
-                    Written::Broken(error) => panic!("{error}"),
-                }
-                if blocked > 1000 {
-                    return Ok(()); // it takes nothing at all
-                }
-                prop_assert_eq!(backlog.bytes() + seen.len(), pieces.concat().len());
-            }
-            prop_assert_eq!(String::from_utf8(seen).unwrap(), pieces.concat());
-            prop_assert!(backlog.is_empty() && backlog.bytes() == 0);
-        }
-    }
-}
+mod tests;

@@ -134,7 +134,7 @@ impl Connection {
         if member.is_some() {
             self.leave_rooms();
         }
-        self.out().end(reason == CloseReason::TransportClose);
+        self.out().end(reason);
         self.tell_gone(member, reason);
     }
 
@@ -187,7 +187,7 @@ impl Connection {
             }
             Due::Connect if self.inner().is_outside() => self.close(CloseReason::TransportClose),
             Due::Upgrade | Due::Connect | Due::Pong => {}
-            Due::Write => self.check_progress(number),
+            Due::Write => self.check_progress(),
         }
     }
 

@@ -23,11 +23,15 @@ use super::{
     lanes::Lanes,
     opening::Opening,
     rooms::Rooms,
+    slow::Losses,
     timers::{Due, Timers},
 };
 
 /// How long a session may take to become a socket, or to move to its websocket.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest and the shortest time between two looks whether a blocked peer takes something.
+const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
 
 /// Sessions, sockets, rooms and deadlines of a node.
 pub(super) struct Hub {
@@ -40,6 +44,7 @@ pub(super) struct Hub {
     earlier: Notify,
     pub(super) lanes: Lanes,
     pub(super) asks: Asks,
+    pub(super) losses: Losses,
     door: RwLock<Option<Arc<dyn Door>>>,
     closing: AtomicBool,
     /// Connections, and clients that are just being let in.
@@ -58,11 +63,12 @@ impl Hub {
                 Due::Ping => interval,
                 Due::Pong => timeout,
                 Due::Connect | Due::Upgrade => PATIENCE,
-                Due::Write => write,
+                Due::Write => (write / 4).clamp(LOOKS[0], LOOKS[1]),
             })),
             earlier: Notify::new(),
             lanes: Lanes::default(),
             asks: Asks::default(),
+            losses: Losses::default(),
             door: RwLock::default(),
             closing: AtomicBool::new(false),
             tasks: TaskTracker::new(),
@@ -80,6 +86,11 @@ impl Hub {
 
     pub(super) fn now(&self) -> Seconds {
         Seconds::try_from(self.began.elapsed().as_secs()).unwrap_or(Seconds::MAX)
+    }
+
+    /// A clock for short times: after 49 days it begins again.
+    pub(super) fn millis(&self) -> u32 {
+        self.began.elapsed().as_millis() as u32
     }
 
     pub(super) fn rooms(&self) -> RwLockReadGuard<'_, Rooms<Arc<Connection>, Keep>> {

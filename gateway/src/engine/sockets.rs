@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
-    AckId, Activity, CloseReason, Config, Keep, Packet, SocketId, Transports,
+    AckId, Activity, CloseReason, Config, Keep, Lost, Packet, Slow, SocketId, Transports,
     asking::{Asked, Outcome},
     connection::{Connection, Pushed},
     engine_io::request::Transport,
@@ -30,6 +30,8 @@ pub struct Broadcast {
     pub reached: usize,
     /// Sockets that too much waited for already: the event is lost for them, and they are closed.
     pub full: usize,
+    /// Sockets that too much waited for already: only the event is lost for them.
+    pub lost: usize,
     /// Sockets that were just going away.
     pub gone: usize,
 }
@@ -108,6 +110,11 @@ impl Sockets {
         }
     }
 
+    /// Events that clients did not get because they read too slowly and were not closed, since this was last asked.
+    pub fn take_lost(&self) -> Lost {
+        self.0.losses.take()
+    }
+
     /// Ends all sessions, those to come included. Clients see the transport close and come back by themselves.
     pub fn end_all(&self) {
         self.0.end_all();
@@ -148,11 +155,13 @@ impl Sockets {
         self.0.rooms().len()
     }
 
-    /// Counts the sockets by transport. Walks over all of them: for a scrape, not for an event.
+    /// Counts the sockets by transport, and what waits for them. Walks over all of them: for a scrape, not for an event.
     pub fn transports(&self) -> Transports {
         let mut count = Transports::default();
         for connection in self.0.rooms().sockets() {
-            match connection.transport() {
+            let (transport, waiting) = connection.waiting();
+            count.waiting += waiting;
+            match transport {
                 Some(Transport::Websocket) => count.websocket += 1,
                 Some(Transport::Polling) => count.polling += 1,
                 None => {}
@@ -204,9 +213,9 @@ impl Audience {
     }
 
     /// Sends an event to all of them. It is put down for each when this returns, in the order of calls, and written soon
-    /// after.
-    pub fn send(self, packet: Packet) -> Broadcast {
-        self.put_down(&Outgoing::event(packet, None), |_, _| {})
+    /// after. What becomes of it where too much waits, `slow` says.
+    pub fn send(self, packet: Packet, slow: Slow) -> Broadcast {
+        self.put_down(&Outgoing::event(packet, None), slow, |_, _| {})
     }
 
     /// Sends an event to all of them, and asks each for an answer within `timeout`.
@@ -215,20 +224,22 @@ impl Audience {
         let ids: HashSet<Id> = self.sockets.iter().map(|c| c.id).collect();
         let count = ids.len();
         let (number, answers) = hub.asks.begin(ids);
-        self.put_down(&Outgoing::event(packet, Some(number)), |socket, outcome| {
+        let question = Outgoing::event(packet, Some(number));
+        self.put_down(&question, Slow::Disconnect, |socket, outcome| {
             hub.asks.missed(number, socket, outcome);
         });
         Asked::new(hub, number, answers, count, timeout)
     }
 
-    fn put_down(self, outgoing: &Outgoing, mut missed: impl FnMut(Id, Outcome)) -> Broadcast {
+    fn put_down(self, outgoing: &Outgoing, slow: Slow, mut missed: impl FnMut(Id, Outcome)) -> Broadcast {
         let Audience { mut sockets, hub } = self;
         let mut result = Broadcast::default();
         // Who has to be written to is left over; all others are, already.
         sockets.retain(|connection| {
-            let pushed = connection.push(outgoing);
+            let pushed = connection.push_event(outgoing, slow);
             match pushed {
                 Pushed::First | Pushed::Another => result.reached += 1,
+                Pushed::Lost => result.lost += 1,
                 Pushed::Full(_) => {
                     result.full += 1;
                     missed(connection.id, Outcome::Full);
@@ -264,7 +275,7 @@ impl Default for Sockets {
             polling: true,
             max_payload: 0,
             max_outbound: usize::MAX,
-            write_deadline: super::WRITE_DEADLINE,
+            write_deadline: Duration::from_secs(30),
         })
     }
 }

@@ -19,7 +19,7 @@ pub(super) enum Due {
     Connect,
     /// It has moved to its websocket, or stays where it is.
     Upgrade,
-    /// It has read something, or is gone.
+    /// It is looked whether it takes something.
     Write,
 }
 

@@ -56,7 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
     let replies = file.tables(&root, "reply", Reply::read);
     let forwards = file.tables(&root, "forward", Forward::read);
     let ingests = file.tables(&root, "ingest", Ingest::read);
-    file.tables(&root, "room", Room::read);
+    let rooms = file.tables(&root, "room", Room::read);
     let events = file.events(named(&subscriptions, &relays, &replies, &forwards));
     let warnings = warnings(&joins, &subscriptions);
     match user {
@@ -70,6 +70,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
             replies,
             forwards,
             ingests,
+            rooms,
             warnings,
         }),
         _ => Err(file.errors),

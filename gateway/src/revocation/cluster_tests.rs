@@ -19,6 +19,8 @@ use crate::{
     forwarding::Replies,
     limits::{Admissions, CurrentLimits},
     metrics::Metrics,
+    policy::Policy,
+    rules::{InForce, Rules},
 };
 
 struct TestNode {
@@ -45,9 +47,16 @@ impl TestNode {
             sockets: Sockets::default(),
         };
         let interests = adapter_redis::Interests::new(Duration::ZERO);
+        let policy = Policy::parse("[identity]\nuser = \"claims.sub\"").unwrap();
+        let in_force = InForce {
+            policy: Arc::new(policy),
+            shadow: None,
+        };
+        let rules = Rules::new(in_force, metrics.clone());
         let local: Arc<dyn LocalSockets> = Arc::new(Delivery::new(
             interests,
             ending.clone(),
+            rules,
             Arc::new(Replies::new(&id, metrics.clone())),
             crate::tail::Tails::default(),
             Offer::new(Drain::default(), Admissions::new(CurrentLimits::default())),

@@ -85,8 +85,8 @@ fn mistakes_are_explained() {
             "limits.max_event_bytes: \"big\" is not a size",
         ),
         (
-            "[limits]\nmax_outbound_bytes = 5",
-            "limits.max_outbound_bytes: not supported by this version yet",
+            "[engine]\nwrite_deadline = \"0s\"",
+            "engine.write_deadline: \"0s\" is not a duration above zero",
         ),
         (
             "[limits]\nmax_connections = -5",

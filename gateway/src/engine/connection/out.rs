@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{Connection, Due};
 use crate::engine::{
-    CloseReason,
-    backlog::{Backlog, Written},
+    CloseReason, Lost, Slow,
+    backlog::{Added, Backlog, Terms, Written},
     engine_io::{payload, request::Transport},
     socket_io::outgoing::{Outgoing, text_frame},
 };
@@ -40,8 +40,10 @@ pub(super) struct Out {
     is_polled: bool,
     /// The client is moving to a websocket.
     is_moving: bool,
-    /// Counts the moments in which a blocked peer took something.
-    progress: u32,
+    /// Somebody looks now and then whether a blocked peer takes something.
+    is_watched: bool,
+    /// When a blocked peer last took something, see [`Hub::millis`](crate::engine::hub::Hub::millis).
+    moved: u32,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub(in crate::engine) enum Pushed {
     First,
     /// It goes out together with the rest.
     Another,
+    /// Too much waits already: it is lost.
+    Lost,
     /// Too much waits already: it is lost, and so is the session. Whether somebody has to end it.
     Full(bool),
     /// The session is over.
@@ -107,7 +111,8 @@ impl Out {
             is_broken: false,
             is_polled: false,
             is_moving: false,
-            progress: 0,
+            is_watched: false,
+            moved: 0,
         }
     }
 
@@ -119,11 +124,23 @@ impl Out {
         }
     }
 
-    fn push(&mut self, bytes: &Bytes, max: usize) -> Pushed {
-        if !self.backlog.push(bytes, max) {
-            self.is_doomed = true;
-            // Whoever comes to write ends it.
-            return Pushed::Full(!std::mem::replace(&mut self.is_scheduled, true));
+    fn push(&mut self, bytes: &Bytes, max: usize, slow: Slow, lost: &mut Lost) -> Pushed {
+        let terms = Terms {
+            slow,
+            is_blocked: self.is_blocked || matches!(self.way, Way::Polls) && !self.is_polled,
+            max,
+        };
+        match self.backlog.push(bytes, terms, lost) {
+            Added::In => {}
+            Added::Lost => {
+                lost.dropped += 1;
+                return Pushed::Lost;
+            }
+            Added::Refused => {
+                self.is_doomed = true;
+                // Whoever comes to write ends it.
+                return Pushed::Full(!std::mem::replace(&mut self.is_scheduled, true));
+            }
         }
         match std::mem::replace(&mut self.is_scheduled, true) {
             false => Pushed::First,
@@ -133,17 +150,24 @@ impl Out {
 
     /// The last bytes for a websocket that is about to be closed, if the peer takes them at once.
     pub(super) fn put_last(&mut self, frame: Bytes) {
-        if self.backlog.push(&frame, usize::MAX)
-            && let Way::Direct(stream) = &self.way
-        {
+        self.push(&frame, usize::MAX, Slow::Disconnect, &mut Lost::default());
+        if let Way::Direct(stream) = &self.way {
             // It is closed anyway.
             let _ = self.backlog.write(|slices| write(stream, slices));
         }
     }
 
-    /// Closes the way out, and wakes whoever waits for it.
-    pub(super) fn end(&mut self, asked: bool) {
-        self.way = Way::Gone { asked };
+    /// Closes the way out, and wakes whoever waits for it. Who reads nothing is not told what still waits.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        self.way = Way::Gone {
+            asked: reason == CloseReason::TransportClose,
+        };
+        if matches!(
+            reason,
+            CloseReason::SlowConsumer | CloseReason::TransportError | CloseReason::PingTimeout
+        ) {
+            self.backlog = Backlog::default();
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -156,13 +180,29 @@ impl Connection {
         self.out().transport()
     }
 
-    /// Puts a packet down. It is written by whoever is asked to, see [`Pushed`].
+    /// How its packets travel, and how many bytes wait.
+    pub(in crate::engine) fn waiting(&self) -> (Option<Transport>, usize) {
+        let out = self.out();
+        (out.transport(), out.backlog.bytes())
+    }
+
+    /// Puts a packet down that is not lost as long as the session lasts. It is written by whoever is asked to, see
+    /// [`Pushed`].
     pub(in crate::engine) fn push(&self, outgoing: &Outgoing) -> Pushed {
+        self.push_event(outgoing, Slow::Disconnect)
+    }
+
+    /// As [`Connection::push`], with what may become of it.
+    pub(in crate::engine) fn push_event(&self, outgoing: &Outgoing, slow: Slow) -> Pushed {
         let mut out = self.out();
         let Some(transport) = out.transport() else {
             return Pushed::Gone;
         };
-        out.push(outgoing.bytes(transport), self.hub.config.max_outbound)
+        let mut lost = Lost::default();
+        let bytes = outgoing.bytes(transport);
+        let pushed = out.push(bytes, self.hub.config.max_outbound, slow, &mut lost);
+        self.hub.losses.add(lost);
+        pushed
     }
 
     /// Sends a packet to this client alone; `false` = it will not get it.
@@ -183,7 +223,7 @@ impl Connection {
                 }
                 return false;
             }
-            Pushed::Gone => return false,
+            Pushed::Lost | Pushed::Gone => return false,
         }
         true
     }
@@ -197,14 +237,17 @@ impl Connection {
             None => return false,
         };
         // It is small, and comes from this side: it is never refused.
-        let pushed = out.push(&bytes, usize::MAX);
+        let pushed = out.push(&bytes, usize::MAX, Slow::Disconnect, &mut Lost::default());
         drop(out);
         self.follow_up(pushed)
     }
 
     /// Answers a frame of the websocket's own.
     pub(in crate::engine) fn push_frame(self: &Arc<Self>, frame: &Bytes) {
-        let pushed = self.out().push(frame, self.hub.config.max_outbound);
+        let mut lost = Lost::default();
+        let max = self.hub.config.max_outbound;
+        let pushed = self.out().push(frame, max, Slow::Disconnect, &mut lost);
+        self.hub.losses.add(lost);
         self.follow_up(pushed);
     }
 
@@ -244,7 +287,11 @@ impl Connection {
                 Written::All => return true,
                 Written::Blocked(_) => {
                     out.is_blocked = true;
-                    self.hub.set(Due::Write, self, out.progress);
+                    out.moved = self.hub.millis();
+                    // One clock for each connection, however often it is blocked.
+                    if !std::mem::replace(&mut out.is_watched, true) {
+                        self.hub.set(Due::Write, self, 0);
+                    }
                 }
                 Written::Broken(_) => out.is_broken = true,
             }
@@ -256,17 +303,21 @@ impl Connection {
         true
     }
 
-    /// A peer that took nothing since is given up.
-    pub(super) fn check_progress(self: &Arc<Self>, before: u32) {
-        let (is_blocked, progress) = {
-            let out = self.out();
-            (out.is_blocked, out.progress)
-        };
-        if is_blocked && progress == before {
-            self.close(CloseReason::TransportError);
-        } else if is_blocked {
-            self.hub.set(Due::Write, self, progress);
+    /// A peer that took nothing for too long is given up.
+    pub(super) fn check_progress(self: &Arc<Self>) {
+        {
+            let mut out = self.out();
+            if !out.is_blocked {
+                out.is_watched = false;
+                return;
+            }
+            let still = self.hub.millis().wrapping_sub(out.moved);
+            if u128::from(still) < self.hub.config.write_deadline.as_millis() {
+                drop(out);
+                return self.hub.set(Due::Write, self, 0);
+            }
         }
+        self.close(CloseReason::TransportError);
     }
 
     /// Reads from a websocket that anybody writes to, and writes what its peer did not take before. Ready with nothing
@@ -287,12 +338,11 @@ impl Connection {
             }
             if out.is_blocked && stream.poll_write_ready(cx)?.is_ready() {
                 match out.backlog.write(|slices| write(stream, slices)) {
-                    Written::All => {
-                        out.is_blocked = false;
-                        out.progress = out.progress.wrapping_add(1);
-                    }
+                    Written::All => out.is_blocked = false,
                     Written::Blocked(is_moving) => {
-                        out.progress = out.progress.wrapping_add(u32::from(is_moving));
+                        if is_moving {
+                            out.moved = self.hub.millis();
+                        }
                         // The stream says when it takes more.
                         if stream.poll_write_ready(cx)?.is_ready() {
                             continue;
@@ -328,6 +378,8 @@ impl Connection {
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         });
         out.waker = Some(cx.waker().clone());
+        // The stream below has its own deadline.
+        out.is_blocked = matches!(written, Written::Blocked(_));
         match written {
             Written::Broken(error) => Poll::Ready(Err(error)),
             Written::All if matches!(out.way, Way::Gone { .. }) => Poll::Ready(Ok(())),
@@ -424,3 +476,6 @@ fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         _ => stream.try_write_vectored(slices),
     }
 }
+
+#[cfg(test)]
+mod tests;

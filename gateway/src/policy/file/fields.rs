@@ -156,6 +156,15 @@ impl<'a> Fields<'a> {
         if !self.has(name) {
             self.missing(name);
         }
+        self.optional_choice(name, words)
+    }
+
+    /// One of these words.
+    pub(in super::super) fn optional_choice<T: Copy>(
+        &mut self,
+        name: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let text = self.text(name)?;
         let found = words
             .iter()

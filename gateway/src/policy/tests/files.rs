@@ -191,8 +191,8 @@ fn mistakes_in_relays_ingests_and_rooms_are_named() {
             "`history` is not supported",
         ),
         (
-            "[[room]]\npattern = \"a:*\"\nslow = \"latest\"".to_owned(),
-            "`slow` is not supported",
+            "[[room]]\npattern = \"a:*\"\nslow = \"never\"".to_owned(),
+            "room[1]: `slow`: \"never\" is not \"disconnect\" or \"drop_oldest\" or \"latest\"",
         ),
         ("[[room]]\npattern = \"a*b\"".to_owned(), "\"a*b\" is neither"),
         (
