@@ -1,7 +1,7 @@
 // A client of long-polling, request by request: what was answered, with its status and headers.
 
 import assert from "node:assert/strict";
-import { SOON } from "./until.mjs";
+import { PROMPT, SOON, until } from "./until.mjs";
 import { idOf } from "./wire.mjs";
 
 export const SEPARATOR = "\x1e";
@@ -88,10 +88,15 @@ export class Polling {
     assert.equal(await this.next(), `43${this.#number}[${this.#number}]`);
   }
 
-  /** Asserts that the server knows the session no more. */
-  async gone() {
-    const { status, text } = await this.get();
-    assert.equal(status, 400, text);
+  /** Waits until the server knows the session no more, and returns the packets that came before that. */
+  async gone(limit = PROMPT) {
+    const before = [];
+    await until("the session is unknown", async () => {
+      const { status, text } = await this.get();
+      if (status === 200) before.push(...text.split(SEPARATOR));
+      return status === 400;
+    }, { within: limit });
+    return before;
   }
 
   destroy() {

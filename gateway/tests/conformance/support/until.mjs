@@ -4,6 +4,8 @@ import { setTimeout as tick } from "node:timers/promises";
 
 /** Deadline for what should take milliseconds: long enough for a busy machine, short enough to notice. */
 export const SOON = 10_000;
+/** For what has to come before something that takes ten seconds. */
+export const PROMPT = 5_000;
 
 /**
  * Calls `condition` until it gives something truthy, and returns that.

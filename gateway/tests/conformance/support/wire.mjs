@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, acceptOf, closing, frame, freshKey, parse } from "./frames.mjs";
-import { SOON, within } from "./until.mjs";
+import { PROMPT, SOON, within } from "./until.mjs";
 
 export class Tcp {
   received = Buffer.alloc(0);
@@ -164,7 +164,7 @@ export class Wire extends Tcp {
   }
 
   /** Waits for the end: by a close frame, which is echoed, or without one. Returns the code, if there was one. */
-  async closed(limit) {
+  async closed(limit = PROMPT) {
     await this.watch("the server closes", () => this.close ?? this.over, limit);
     if (!this.over) await this.write(frame(CLOSE, this.close.code ? closing(this.close.code) : "")).then(() => this.ended(limit));
     return this.close?.code;
