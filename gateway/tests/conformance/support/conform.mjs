@@ -1,6 +1,7 @@
 // What the suites about the two protocols share: a policy under which everything a client sends can be seen again, and
 // clients that end with their test.
 
+import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Polling } from "./polling.mjs";
 import { token } from "./token.mjs";
@@ -25,7 +26,7 @@ data  = "data"
 `;
 
 /** Which engine the node runs; what it must do that the stock one does not is skipped there. */
-const isOwn = process.env.ROOMCAST_TEST_ENGINE === "own";
+export const isOwn = process.env.ROOMCAST_TEST_ENGINE === "own";
 
 /** A test of what stock socketioxide does not do, for the reason that is given. */
 export function ownEngineOnly(reason) {
@@ -73,3 +74,13 @@ export const WAYS = {
   websocket: (clients, ...args) => clients.websocket(...args),
   polling: (clients, ...args) => clients.polling(...args),
 };
+
+/** Refused with 400, or closed before anything was said. */
+export async function assertNoWebsocket(wire) {
+  if (wire.answer.status === 101) {
+    await wire.closed();
+    assert.deepEqual(wire.inbox, []);
+  } else {
+    assert.equal(wire.answer.status, 400);
+  }
+}

@@ -1,7 +1,7 @@
 // A client of long-polling, request by request: what was answered, with its status and headers.
 
 import assert from "node:assert/strict";
-import { PROMPT, SOON, until } from "./until.mjs";
+import { SOON, until } from "./until.mjs";
 import { idOf } from "./wire.mjs";
 
 export const SEPARATOR = "\x1e";
@@ -89,7 +89,7 @@ export class Polling {
   }
 
   /** Waits until the server knows the session no more, and returns the packets that came before that. */
-  async gone(limit = PROMPT) {
+  async gone(limit = SOON) {
     const before = [];
     await until("the session is unknown", async () => {
       const { status, text } = await this.get();

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, acceptOf, closing, frame, freshKey, parse } from "./frames.mjs";
-import { PROMPT, SOON, within } from "./until.mjs";
+import { SOON, within } from "./until.mjs";
 
 export class Tcp {
   received = Buffer.alloc(0);
@@ -72,8 +72,7 @@ export class Tcp {
       }
       const [line, ...lines] = this.received.subarray(0, end).toString("latin1").split("\r\n");
       const headers = Object.fromEntries(lines.map((one) => [one.split(":", 1)[0].toLowerCase(), one.slice(one.indexOf(":") + 1).trim()]));
-      this.rest = this.received.subarray(end + 4);
-      return { status: Number(line.split(" ")[1]), headers, text: this.rest.toString() };
+      return { status: Number(line.split(" ")[1]), headers, length: end + 4, text: this.received.subarray(end + 4).toString() };
     }, limit);
   }
 
@@ -113,7 +112,7 @@ export class Wire extends Tcp {
     wire.answer = await wire.head();
     if (wire.answer.status === 101) {
       assert.equal(wire.answer.headers["sec-websocket-accept"], acceptOf(key));
-      wire.received = wire.rest;
+      wire.received = wire.received.subarray(wire.answer.length);
       wire.socket.on("data", () => wire.#read());
       wire.#read();
     }
@@ -123,20 +122,32 @@ export class Wire extends Tcp {
   /** A session of its own, with the open packet taken. */
   static async session(url, options) {
     const wire = await Wire.open(url, options);
-    assert.equal(wire.answer.status, 101, wire.answer.text);
-    const open = await wire.next();
-    assert.equal(open[0], "0", open);
-    wire.handshake = JSON.parse(open.slice(1));
-    wire.sid = wire.handshake.sid;
-    return wire;
+    return wire.#orDestroyed(async () => {
+      assert.equal(wire.answer.status, 101, wire.answer.text);
+      const open = await wire.next();
+      assert.equal(open[0], "0", open);
+      wire.handshake = JSON.parse(open.slice(1));
+      wire.sid = wire.handshake.sid;
+    });
   }
 
   /** Connected to the namespace `/`. */
   static async connected(url, token, options) {
     const wire = await Wire.session(url, options);
-    await wire.send(`40${JSON.stringify({ token })}`);
-    wire.id = idOf(await wire.next());
-    return wire;
+    return wire.#orDestroyed(async () => {
+      await wire.send(`40${JSON.stringify({ token })}`);
+      wire.id = idOf(await wire.next());
+    });
+  }
+
+  async #orDestroyed(act) {
+    try {
+      await act();
+      return this;
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
   }
 
   send(message) {
@@ -164,7 +175,7 @@ export class Wire extends Tcp {
   }
 
   /** Waits for the end: by a close frame, which is echoed, or without one. Returns the code, if there was one. */
-  async closed(limit = PROMPT) {
+  async closed(limit = SOON) {
     await this.watch("the server closes", () => this.close ?? this.over, limit);
     if (!this.over) await this.write(frame(CLOSE, this.close.code ? closing(this.close.code) : "")).then(() => this.ended(limit));
     return this.close?.code;
