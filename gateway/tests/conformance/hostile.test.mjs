@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { describe } from "node:test";
 import { BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, closing, frame } from "./support/frames.mjs";
 import { request } from "./support/polling.mjs";
-import { ownOnly, scene } from "./support/scene.mjs";
+import { scene } from "./support/scene.mjs";
 import { token } from "./support/token.mjs";
 import { PROMPT, until } from "./support/until.mjs";
 
@@ -75,7 +75,7 @@ describe("Hostile clients", { concurrency: true }, () => {
           await wire.write(one);
           assert.equal(await wire.closed(), Number(code));
         }
-      }, ownOnly("it closes without a frame"));
+      });
     }
 
     for (const code of [1000, 1001, 1008, 3000, 4999]) {
@@ -250,7 +250,7 @@ describe("Hostile clients", { concurrency: true }, () => {
           await wire.send(`45${count}-["echo",${part(0)}]`);
           await wire.closed();
         });
-      }, ownOnly("it waits for them"));
+      });
     }
 
     hostile("attachments that never come keep nobody from anything", async (clients, node) => {
@@ -274,7 +274,7 @@ describe("Hostile clients", { concurrency: true }, () => {
         await node.neighbour.alive();
         setImmediate(() => wires.forEach((wire) => wire.destroy()));
       });
-    }, ownOnly("it collects them all"));
+    });
   });
 
   scene("HTTP that is none", CALM, (hostile) => {
@@ -498,7 +498,7 @@ describe("Hostile clients", { concurrency: true }, () => {
           dripping(clients.tcp(), `POST /socket.io/?${session.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n4`),
       });
       await session.gone();
-    }, ownOnly("it waits for ever"));
+    });
   });
 });
 

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { Clients, POLICY, QUIET, WAYS, assertNoWebsocket, ownEngineOnly } from "./support/conform.mjs";
+import { Clients, POLICY, QUIET, WAYS, assertNoWebsocket } from "./support/conform.mjs";
 import { TEXT, frame } from "./support/frames.mjs";
 import { ORIGIN } from "./support/node.mjs";
 import { QUERY, SEPARATOR, request } from "./support/polling.mjs";
@@ -24,7 +24,7 @@ const PING = { ping_interval: "300ms", ping_timeout: "12s" };
 /** Pings soon, and not much time. */
 const STRICT = { ping_interval: "300ms", ping_timeout: "3s" };
 const BYTES = Buffer.from([0, 1, 2, 127, 128, 254, 255]);
-const codesAreTexts = ownEngineOnly("`code` is a text in its errors");
+const codesAreTexts = test;
 
 describe("Engine.IO protocol", { concurrency: 4 }, () => {
   const on = stage();
@@ -125,7 +125,7 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
       assert.match(headers["content-type"], /^text\//);
     });
 
-    ownEngineOnly("it says nothing of caches")("nothing of a session is for caches", async (t) => {
+    test("nothing of a session is for caches", async (t) => {
       const session = await clients(t).poll();
       const answers = [session.answer, await session.post(`40{"token":"${token()}"}`), await session.get()];
       assert.deepEqual(answers.map(({ headers }) => headers["cache-control"]), Array(3).fill("no-store"));
@@ -138,7 +138,7 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
       assert.equal(await session.next(), "431[1]");
     });
 
-    ownEngineOnly("it reads it as text")("binary content is refused: bytes travel as base64", async (t) => {
+    test("binary content is refused: bytes travel as base64", async (t) => {
       const session = await clients(t).polling();
       const { status } = await session.post(Buffer.from('421["echo",1]'), { headers: { "content-type": "application/octet-stream" } });
       assert.equal(status, 400);
@@ -221,7 +221,7 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
       assert.equal(await session.next(), "431[1]");
     });
 
-    ownEngineOnly("it takes both")("two POSTs at once: 400, and the session is closed", async (t) => {
+    test("two POSTs at once: 400, and the session is closed", async (t) => {
       const all = clients(t);
       const session = await all.polling();
       const tcp = all.tcp();
@@ -334,12 +334,12 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
 
     test("no websocket without a key", async (t) => assertNoWebsocket(await clients(t).open({ headers: { "sec-websocket-key": undefined } })));
 
-    ownEngineOnly("it does not look at the version of the websocket")("no websocket of another version: 426 or 400", async (t) => {
+    test("no websocket of another version: 426 or 400", async (t) => {
       const wire = await clients(t).open({ headers: { "sec-websocket-version": 12 } });
       assert.ok([400, 426].includes(wire.answer.status), String(wire.answer.status));
     });
 
-    ownEngineOnly("it has another code")("without an upgrade it is a bad request: 400, code 3", async () => {
+    test("without an upgrade it is a bad request: 400, code 3", async () => {
       assertRefused(await request(calm.url, { query: WEBSOCKET }), BAD_REQUEST);
     });
 
@@ -376,7 +376,7 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
     });
 
     for (const method of ["POST", "PUT", "DELETE", "PATCH"]) {
-      ownEngineOnly("its code is a text, and methods besides POST have none")(`${method}: 400, code 2`, async () => {
+      test(`${method}: 400, code 2`, async () => {
         assertRefused(await request(calm.url, { method }), BAD_METHOD);
       });
       test(`${method} opens no session`, async () => assert.equal((await request(calm.url, { method })).status, 400));
@@ -397,7 +397,7 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
       assert.deepEqual((await clients(t, node).session()).handshake.upgrades, []);
     });
 
-    ownEngineOnly("it offers an upgrade all the same")("polling alone: no websocket, and nothing to upgrade to", async (t) => {
+    test("polling alone: no websocket, and nothing to upgrade to", async (t) => {
       const node = await on.node({ policy: POLICY, config: { ...QUIET, engine: { transports: ["polling"] } } });
       const all = clients(t, node);
       await assertNoWebsocket(await all.open());
@@ -570,8 +570,7 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
     const empty = { "nothing at all": "", "a separator alone": SEPARATOR, "a separator at the beginning": `${SEPARATOR}421["echo",1]`,
       "a separator at the end": `421["echo",1]${SEPARATOR}`, "two separators": `421["echo",1]${SEPARATOR}${SEPARATOR}422["echo",2]` };
     for (const [name, body] of Object.entries(empty)) {
-      const isTest = /all|end/.test(name) ? ownEngineOnly("it takes it") : test;
-      isTest(`${name} holds a packet without a type, and ends the session`, async (t) => {
+      test(`${name} holds a packet without a type, and ends the session`, async (t) => {
         const session = await clients(t).polling();
         assert.equal((await session.post(body)).status, 400);
         await session.gone();
@@ -644,7 +643,7 @@ describe("Engine.IO protocol", { concurrency: 4 }, () => {
       await wire.closed();
     });
 
-    ownEngineOnly("it closes without a frame")("by websocket: the close frame says 1009", async (t) => {
+    test("by websocket: the close frame says 1009", async (t) => {
       const wire = await clients(t).websocket();
       await wire.send(sized(MOST + 1));
       assert.equal(await wire.closed(), 1009);

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { Clients, POLICY, QUIET, assertNoWebsocket, ownEngineOnly } from "./support/conform.mjs";
+import { Clients, POLICY, QUIET, assertNoWebsocket } from "./support/conform.mjs";
 import { CLOSE, TEXT, closing, frame } from "./support/frames.mjs";
 import { SEPARATOR } from "./support/polling.mjs";
 import { stage } from "./support/stage.mjs";
@@ -170,7 +170,7 @@ describe("Engine.IO protocol: upgrade", { concurrency: 8 }, () => {
     await wire.alive();
   });
 
-  ownEngineOnly("the second one waits for the first")("while one goes on, another is refused, and the first ends well", async (t) => {
+  test("while one goes on, another is refused, and the first ends well", async (t) => {
     const all = clients(t);
     const session = await all.polling();
     const wire = await probed(all, session);
@@ -210,7 +210,7 @@ describe("Engine.IO protocol: upgrade", { concurrency: 8 }, () => {
     await until("it is gone", async () => (await counted("polling")) + (await counted("websocket")) === 0);
   });
 
-  const closesAll = ownEngineOnly("an upgrade that fails closes the session");
+  const closesAll = test;
   const failing = {
     "another word than probe": (wire) => wire.send("2wrong"),
     "a ping without a word": (wire) => wire.send("2"),

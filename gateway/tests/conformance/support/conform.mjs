@@ -25,14 +25,6 @@ emit  = "reflected"
 data  = "data"
 `;
 
-/** Which engine the node runs; what it must do that the stock one does not is skipped there. */
-export const isOwn = process.env.ROOMCAST_TEST_ENGINE === "own";
-
-/** A test of what stock socketioxide does not do, for the reason that is given. */
-export function ownEngineOnly(reason) {
-  return (name, body) => test(name, { skip: isOwn ? false : `stock engine: ${reason}` }, body);
-}
-
 /** Those tests run beside each other, so what a node logs belongs to none of them. */
 export const QUIET = { log: { level: "warn" } };
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { Clients, POLICY, QUIET, isOwn } from "./conform.mjs";
+import { Clients, POLICY, QUIET } from "./conform.mjs";
 import { stage } from "./stage.mjs";
 import { token } from "./token.mjs";
 import { merge } from "./toml.mjs";
@@ -27,7 +27,7 @@ export function scene(name, config, declare) {
       here.url = here.node.url;
       on.keep({ close: () => here.neighbour?.destroy() });
     });
-    const hostile = (name, body, { skip = false } = {}) => test(name, { skip }, async (t) => {
+    const hostile = (name, body) => test(name, async (t) => {
       await here.begin();
       await body(new Clients(t, here.url), here);
       await here.isAlone();
@@ -35,9 +35,6 @@ export function scene(name, config, declare) {
     declare(hostile, here);
   });
 }
-
-/** As `hostile(name, body)`, of what the stock engine does not do. */
-export const ownOnly = (reason) => ({ skip: isOwn ? false : `stock engine: ${reason}` });
 
 class Scene {
   #number = 0;
