@@ -213,7 +213,7 @@ impl Connection {
 
     /// Does what has to be done after something was put down by somebody who may hold any lock of those above, so that
     /// the counterpart cannot be told anything here.
-    fn follow_up(self: &Arc<Self>, pushed: Pushed) -> bool {
+    pub(super) fn follow_up(self: &Arc<Self>, pushed: Pushed) -> bool {
         match pushed {
             Pushed::First => self.write_now(),
             Pushed::Another => {}

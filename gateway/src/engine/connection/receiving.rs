@@ -19,10 +19,18 @@ use crate::engine::{
     timers::Due,
 };
 
+/// Bytes of a message at most from who is not in: it says who it is, and no more. Long enough for a token.
+const OUTSIDE: usize = 128 << 10;
+
+/// How often a client may be refused in one session. The official client ends it after the first time; who goes on
+/// begins another one, and is counted where sessions are.
+const REFUSALS: u8 = 8;
+
 /// What becomes of the client.
 #[derive(Default)]
 pub(super) struct Inner {
     standing: Standing,
+    refusals: u8,
     /// A packet whose bytes have not all come.
     waiting: Option<Box<Waiting>>,
 }
@@ -49,6 +57,7 @@ impl Inner {
     pub(super) fn outside(opening: Opening) -> Inner {
         Inner {
             standing: Standing::Outside(Box::new(opening)),
+            refusals: 0,
             waiting: None,
         }
     }
@@ -87,6 +96,18 @@ impl Inner {
 }
 
 impl Connection {
+    /// Bytes of a message at most.
+    pub(in crate::engine) fn longest(&self) -> usize {
+        let most = match self.hub.config.max_payload {
+            0 => usize::MAX,
+            bytes => bytes,
+        };
+        match self.inner().standing {
+            Standing::Outside(_) | Standing::Connecting => most.min(OUTSIDE),
+            _ => most,
+        }
+    }
+
     /// A packet of text came.
     ///
     /// # Errors
@@ -144,10 +165,7 @@ impl Connection {
     }
 
     fn await_bytes(&self, packet: &Packet<'_>) -> Result<(), CloseReason> {
-        let max = match self.hub.config.max_payload {
-            0 => usize::MAX,
-            bytes => bytes,
-        };
+        let max = self.longest();
         let mut inner = self.inner();
         match inner.standing {
             Standing::In(_) => {}
@@ -183,17 +201,20 @@ impl Connection {
             return Ok(());
         }
         self.own.note(self.hub.now());
-        match Event::parse(data, attachments) {
+        // Nobody knows in which state a panic leaves the counterpart, or whoever was going to write what it said.
+        let unfinished = Unfinished(self);
+        let event = Event::parse(data, attachments);
+        let is_event = event.is_ok();
+        match event {
             Ok(event) => member.event(event, id.map(AckId)),
-            Err(problem) => {
-                member.malformed(problem);
-                // Clients may number their events; nobody here knows one.
-                if !is_json(data) || !data.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
-                    return Err(CloseReason::ParseError);
-                }
-            }
+            Err(problem) => member.malformed(problem),
         }
-        Ok(())
+        mem::forget(unfinished);
+        // Clients may number their events; nobody here knows one.
+        match is_event || (is_json(data) && data.as_bytes().get(1).is_some_and(u8::is_ascii_digit)) {
+            true => Ok(()),
+            false => Err(CloseReason::ParseError),
+        }
     }
 
     /// The client asks to be let in.
@@ -204,6 +225,9 @@ impl Connection {
         };
         let opening = {
             let mut inner = self.inner();
+            if inner.refusals >= REFUSALS {
+                return Err(CloseReason::ParseError);
+            }
             match mem::replace(&mut inner.standing, Standing::Connecting) {
                 Standing::Outside(opening) => opening,
                 // Once is enough; and who was sent away begins anew, with all that belongs to it.
@@ -219,9 +243,9 @@ impl Connection {
         let connection = self.clone();
         self.hub.tasks.spawn(async move {
             // Whatever becomes of it: who asks is not kept waiting.
-            let asking = Asking(&connection);
+            let unfinished = Unfinished(&connection);
             let decided = door.ask(connection.socket(), auth, opening).await;
-            mem::forget(asking);
+            mem::forget(unfinished);
             match decided {
                 Ok((member, rooms)) => connection.enter(member, rooms),
                 Err((opening, refused)) => connection.refuse(opening, refused),
@@ -251,9 +275,7 @@ impl Connection {
         };
         inner.standing = Standing::In(member);
         drop(inner);
-        if pushed == super::Pushed::First {
-            self.write_now();
-        }
+        self.follow_up(pushed);
     }
 
     fn refuse(self: &Arc<Self>, opening: Box<Opening>, refused: Refused) {
@@ -263,6 +285,7 @@ impl Connection {
                 return;
             }
             inner.standing = Standing::Outside(opening);
+            inner.refusals += 1;
         }
         self.send(&Outgoing::refused(MAIN, &refused.message, refused.data));
         self.hub.set(Due::Connect, self, 0);
@@ -288,10 +311,10 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// Ends the session of a client that nobody decides about any more.
-struct Asking<'a>(&'a Arc<Connection>);
+/// Ends the session of a client whose counterpart, or whoever decides about it, did not come to an end.
+struct Unfinished<'a>(&'a Connection);
 
-impl Drop for Asking<'_> {
+impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         self.0.close(CloseReason::TransportError);
     }

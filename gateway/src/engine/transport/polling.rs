@@ -73,14 +73,13 @@ pub(super) async fn push(connection: &Arc<Connection>, request: Request) -> Resp
         connection.close(CloseReason::ParseError);
         return refuse(Refused::Request);
     };
-    let most = match connection.hub.config.max_payload {
-        0 => usize::MAX,
-        bytes => bytes,
-    };
     // While it brings packets, a client cannot answer a ping: who takes longer than for that is gone.
     let config = &connection.hub.config;
     let patience = config.ping_interval + config.ping_timeout;
-    let collecting = timeout(patience, Limited::new(request.into_body(), most).collect());
+    let collecting = timeout(
+        patience,
+        Limited::new(request.into_body(), connection.longest()).collect(),
+    );
     let body = match collecting.await.unwrap_or_else(|late| Err(late.into())) {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {

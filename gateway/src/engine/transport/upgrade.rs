@@ -79,7 +79,7 @@ async fn probe(
     messages: &mut Messages,
 ) -> io::Result<Option<()>> {
     let rules = Rules {
-        max: websocket::longest(connection),
+        max: connection.longest(),
         inflate: None,
     };
     let mut bytes = std::mem::take(&mut wire.early).to_vec();

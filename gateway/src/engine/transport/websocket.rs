@@ -64,14 +64,6 @@ pub(super) fn take_over(connection: &Arc<Connection>, stream: Stream, messages: 
     }
 }
 
-/// Bytes of a message at most.
-pub(super) fn longest(connection: &Connection) -> usize {
-    match connection.hub.config.max_payload {
-        0 => usize::MAX,
-        bytes => bytes,
-    }
-}
-
 /// Takes a message of a client.
 pub(super) fn receive(connection: &Arc<Connection>, message: Message<'_>) -> Result<(), CloseReason> {
     match message {
@@ -112,7 +104,7 @@ impl Reader {
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), Over> {
         let connection = &self.connection;
         let rules = Rules {
-            max: longest(connection),
+            max: connection.longest(),
             inflate: None,
         };
         // What is answered goes out at once, and together.

@@ -1,0 +1,183 @@
+//! What becomes of sessions that go wrong, without any I/O.
+
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use http::Request;
+use serde_json::json;
+
+use super::*;
+use crate::engine::{
+    AckId, Admitted, Application, Config, Event, Handshake, Malformed, Member, Refused,
+    socket_io::outgoing::Outgoing,
+};
+
+/// Lets in who says so, and remembers what it is told.
+#[derive(Default)]
+struct Desk {
+    gone: Arc<Mutex<Vec<CloseReason>>>,
+}
+
+struct Counterpart(Arc<Mutex<Vec<CloseReason>>>);
+
+impl Application for Desk {
+    type Member = Counterpart;
+
+    async fn connect(&self, handshake: Handshake<'_>) -> Result<Admitted<Counterpart>, Refused> {
+        match handshake.auth["as"].as_str() {
+            Some("member") => Ok(Admitted {
+                member: Arc::new(Counterpart(self.gone.clone())),
+                rooms: Vec::new(),
+            }),
+            Some("panic") => panic!("the application breaks"),
+            _ => Err(Refused {
+                message: "no".to_owned(),
+                data: None,
+            }),
+        }
+    }
+}
+
+impl Member for Counterpart {
+    fn event(self: &Arc<Self>, event: Event<'_>, _: Option<AckId>) {
+        assert_ne!(event.name(), "panic", "the counterpart breaks");
+    }
+
+    fn malformed(&self, _: Malformed) {}
+
+    fn gone(&self, reason: CloseReason) {
+        self.0.lock().unwrap().push(reason);
+    }
+}
+
+/// A session, and what its counterpart is told.
+fn begin(max_outbound: usize) -> (Arc<Connection>, Arc<Mutex<Vec<CloseReason>>>) {
+    let config = Config {
+        ping_interval: Duration::from_secs(25),
+        ping_timeout: Duration::from_secs(20),
+        path: String::new(),
+        websocket: true,
+        polling: true,
+        max_payload: 1 << 20,
+        max_outbound,
+        write_deadline: Duration::from_secs(30),
+    };
+    let (hub, desk) = (Arc::new(Hub::new(config)), Desk::default());
+    let gone = desk.gone.clone();
+    hub.open(Arc::new(desk));
+    let opening = Opening {
+        request: Request::new(()).into_parts().0,
+        peer: None,
+    };
+    (Connection::polling(&hub, opening, None).unwrap(), gone)
+}
+
+/// Asks to be let in, and waits until that is decided.
+async fn ask(connection: &Arc<Connection>, who: &str) -> Result<(), CloseReason> {
+    let asked = connection.receive(&format!("40{}", json!({"as": who})));
+    connection.hub.tasks.close();
+    connection.hub.tasks.wait().await;
+    asked
+}
+
+/// What a poll would be answered with.
+fn poll(connection: &Connection) -> Option<Polled> {
+    poll_fn(|cx| connection.poll_packets(cx)).now_or_never()
+}
+
+#[tokio::test]
+async fn whoever_was_let_in_is_told_the_end_once() {
+    type End = fn(&Arc<Connection>);
+    let ends: [(End, CloseReason); 5] = [
+        (
+            |c| assert_eq!(c.receive("41"), Ok(())),
+            CloseReason::ClientDisconnect,
+        ),
+        (|c| assert!(c.disconnect()), CloseReason::ServerDisconnect),
+        (|c| c.hub.end_all(), CloseReason::ServerShutdown),
+        (
+            |c| assert!(catch_unwind(AssertUnwindSafe(|| c.receive(r#"42["panic"]"#))).is_err()),
+            CloseReason::TransportError,
+        ),
+        (
+            |c| {
+                let bytes = r#"451-["panic",{"_placeholder":true,"num":0}]"#;
+                assert_eq!(c.receive(bytes), Ok(()));
+                assert!(catch_unwind(AssertUnwindSafe(|| c.receive_bytes(b"1"))).is_err());
+            },
+            CloseReason::TransportError,
+        ),
+    ];
+    for (end, reason) in ends {
+        let (connection, gone) = begin(usize::MAX);
+        ask(&connection, "member").await.unwrap();
+        end(&connection);
+        assert_eq!(*gone.lock().unwrap(), [reason]);
+        connection.close(CloseReason::TransportClose);
+        assert!(!connection.disconnect());
+        assert_eq!(*gone.lock().unwrap(), [reason], "once");
+        assert_eq!(poll(&connection), Some(Polled::Closed));
+        assert_eq!(connection.hub.rooms().count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_is_gone_before_it_is_let_in_was_never_connected() {
+    let (connection, gone) = begin(usize::MAX);
+    connection.receive(r#"40{"as":"member"}"#).unwrap();
+    connection.close(CloseReason::TransportClose);
+    connection.hub.tasks.close();
+    connection.hub.tasks.wait().await;
+    assert_eq!(*gone.lock().unwrap(), [CloseReason::NeverConnected]);
+    assert_eq!(connection.hub.rooms().count(), 0);
+}
+
+#[tokio::test]
+async fn who_asks_an_application_that_breaks_is_not_kept_waiting() {
+    let (connection, gone) = begin(usize::MAX);
+    ask(&connection, "panic").await.unwrap();
+    assert_eq!(connection.transport(), None);
+    assert!(gone.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_was_refused_often_begins_anew() {
+    let (connection, _) = begin(usize::MAX);
+    for _ in 0..8 {
+        ask(&connection, "nobody").await.unwrap();
+    }
+    assert_eq!(ask(&connection, "member").await, Err(CloseReason::ParseError));
+}
+
+#[tokio::test]
+async fn who_is_not_in_says_little() {
+    let (connection, _) = begin(usize::MAX);
+    assert_eq!(connection.longest(), 128 << 10);
+    ask(&connection, "nobody").await.unwrap();
+    assert_eq!(connection.longest(), 128 << 10);
+    ask(&connection, "member").await.unwrap();
+    assert_eq!(connection.longest(), 1 << 20);
+}
+
+#[tokio::test]
+async fn too_much_waits_for_who_is_just_let_in() {
+    let waiting = Outgoing::refused("/x", "Invalid namespace", None);
+    let (connection, gone) = begin(waiting.bytes(Transport::Polling).len());
+    connection.receive("40/x,").unwrap();
+    ask(&connection, "member").await.unwrap();
+    for lane in 0..connection.hub.lanes.count() {
+        assert_eq!(connection.hub.lanes.run(lane).now_or_never(), None);
+    }
+    assert_eq!(*gone.lock().unwrap(), [CloseReason::SlowConsumer]);
+    assert_eq!(connection.transport(), None);
+}
+
+#[test]
+fn a_session_is_small() {
+    let sizes = (size_of::<Connection>(), size_of::<Out>(), size_of::<Inner>());
+    assert!(sizes.0 <= 320, "each client has one: {sizes:?}");
+}
