@@ -16,6 +16,7 @@ mod config;
 mod drain;
 mod engine_frames;
 mod engine_packets;
+mod engine_strangers;
 mod explain;
 mod limits;
 mod metrics_doc;

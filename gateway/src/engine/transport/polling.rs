@@ -73,20 +73,21 @@ pub(super) async fn push(connection: &Arc<Connection>, request: Request) -> Resp
         connection.close(CloseReason::ParseError);
         return refuse(Refused::Request);
     };
-    // While it brings packets, a client cannot answer a ping: who takes longer than for that is gone.
+    if connection.transport() == Some(Transport::Websocket) {
+        // What it brings could pass what comes over the websocket.
+        return refuse(Refused::Request);
+    }
+    // Who takes longer to bring something cannot have answered a ping: the session is over, and its seat is free.
     let config = &connection.hub.config;
     let patience = config.ping_interval + config.ping_timeout;
-    let collecting = timeout(
-        patience,
-        Limited::new(request.into_body(), connection.longest()).collect(),
-    );
-    let body = match collecting.await.unwrap_or_else(|late| Err(late.into())) {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
+    let body = Limited::new(request.into_body(), connection.longest()).collect();
+    let body = match timeout(patience, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
             connection.close(CloseReason::ParseError);
             return StatusCode::PAYLOAD_TOO_LARGE.into_response();
         }
-        Err(_) => {
+        Ok(Err(_)) | Err(_) => {
             connection.close(CloseReason::TransportError);
             return refuse(Refused::Request);
         }

@@ -13,7 +13,7 @@ use tokio::{
 use super::websocket;
 use crate::engine::{
     CloseReason,
-    connection::Connection,
+    connection::{Connection, Pushing},
     engine_io::{PROBE, packet},
     socket_io::outgoing::{control_frame, text_frame},
     stream::Stream,
@@ -53,9 +53,10 @@ pub(super) async fn run(connection: &Arc<Connection>, mut wire: Wire) {
     let mut messages = Messages::default();
     let moved = timeout(PATIENCE, probe(connection, &mut wire, &mut messages)).await;
     match moved {
-        Ok(Ok(Some(()))) => {
+        Ok(Ok(Some(pushing))) => {
             std::mem::forget(moving);
             websocket::take_over(connection, wire.stream, messages);
+            drop(pushing);
         }
         // The session goes on by polling.
         Ok(Ok(None)) | Err(_) => {}
@@ -72,30 +73,38 @@ impl Drop for Moving<'_> {
     }
 }
 
-/// Waits until the client has moved; `None` = it does something else.
+/// Waits until the client has moved; `None` = it does something else. Until what is returned is dropped no request
+/// brings packets, which could pass those that come over the websocket.
 async fn probe(
     connection: &Arc<Connection>,
     wire: &mut Wire,
     messages: &mut Messages,
-) -> io::Result<Option<()>> {
+) -> io::Result<Option<Pushing>> {
     let rules = Rules {
         max: connection.longest(),
         inflate: None,
     };
     let mut bytes = std::mem::take(&mut wire.early).to_vec();
     loop {
-        let (mut answers, mut has_moved, mut is_over) = (Vec::new(), false, false);
+        let (mut answers, mut moved, mut is_over) = (Vec::new(), None, false);
         let read = messages.read(&mut bytes, rules, |message| {
             match message {
                 // What comes behind its last word on the matter is meant for the session.
-                message if has_moved => {
+                message if moved.is_some() => {
                     if let Err(reason) = websocket::receive(connection, message) {
                         connection.close(reason);
                         return ControlFlow::Break(());
                     }
                 }
                 Message::Text(text) if text == PROBE.0 => answers.push(text_frame(PROBE.1)),
-                Message::Text(text) if text.as_bytes() == [packet::UPGRADE] => has_moved = true,
+                Message::Text(text) if text.as_bytes() == [packet::UPGRADE] => {
+                    moved = connection.begin_push();
+                    if moved.is_none() {
+                        // A request still brings packets: which came first nobody knows any more.
+                        connection.close(CloseReason::ParseError);
+                        return ControlFlow::Break(());
+                    }
+                }
                 Message::Ping(payload) => answers.push(control_frame(Opcode::Pong, payload)),
                 Message::Pong => {}
                 Message::Text(_) | Message::Binary(_) | Message::Close(_) => {
@@ -110,13 +119,13 @@ async fn probe(
         }
         wire.stream.flush().await?;
         if is_over || read.is_err() {
-            if has_moved {
+            if moved.is_some() {
                 connection.close(CloseReason::ParseError);
             }
             return Ok(None);
         }
-        if has_moved {
-            return Ok(Some(()));
+        if moved.is_some() || connection.transport().is_none() {
+            return Ok(moved);
         }
         bytes.resize(1024, 0);
         let count = wire.stream.read(&mut bytes).await?;
