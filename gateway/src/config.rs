@@ -237,6 +237,19 @@ fn max_outbound(bytes: usize) -> usize {
     }
 }
 
+/// From how many bytes on messages are compressed.
+fn compression(reader: &mut Reader) -> Option<usize> {
+    let threshold = reader.size(engine::COMPRESSION_THRESHOLD);
+    match reader.string(engine::COMPRESSION).as_str() {
+        "off" => None,
+        "permessage-deflate" => Some(threshold),
+        other => {
+            reader.problem(engine::COMPRESSION, other, "\"off\" or \"permessage-deflate\"");
+            None
+        }
+    }
+}
+
 /// The engine knows nothing of the gateway, so its configuration is translated here.
 fn engine_config(reader: &mut Reader, max_event_bytes: usize) -> engine::Config {
     let transports = reader.list(engine::TRANSPORTS);
@@ -249,6 +262,7 @@ fn engine_config(reader: &mut Reader, max_event_bytes: usize) -> engine::Config 
         max_payload: max_payload(max_event_bytes),
         max_outbound: max_outbound(reader.size(limits::MAX_OUTBOUND_BYTES)),
         write_deadline: reader.duration(engine::WRITE_DEADLINE),
+        compression: compression(reader),
     };
     if let Some(other) = transports
         .iter()

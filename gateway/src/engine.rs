@@ -54,6 +54,10 @@ pub const PATH: &str = "engine.path";
 
 /// See [`Config::write_deadline`].
 pub const WRITE_DEADLINE: &str = "engine.write_deadline";
+/// See [`Config::compression`].
+pub const COMPRESSION: &str = "engine.compression";
+/// See [`Config::compression`].
+pub const COMPRESSION_THRESHOLD: &str = "engine.compression_threshold";
 
 /// Settings of the protocol.
 #[derive(Debug, Clone)]
@@ -72,6 +76,8 @@ pub struct Config {
     pub max_payload: usize,
     /// Bytes that may wait for one client, at most. One message may always wait.
     pub max_outbound: usize,
+    /// From how many bytes on a message is compressed, for websockets whose clients want that; `None` = none is.
+    pub compression: Option<usize>,
     /// How long a client may take nothing while something waits for it.
     pub write_deadline: Duration,
 }

@@ -99,6 +99,18 @@ pub(super) const KEYS: &[Key] = &[
         default: "/socket.io",
         doc: "Path of the Socket.IO endpoint.",
     },
+    Key {
+        path: engine::COMPRESSION,
+        kind: Kind::String,
+        default: "off",
+        doc: "Compression of websocket messages for clients that ask for it: `permessage-deflate`, or `off`. When it pays: docs/operations.md.",
+    },
+    Key {
+        path: engine::COMPRESSION_THRESHOLD,
+        kind: Kind::Size,
+        default: "1KiB",
+        doc: "With `engine.compression`: a message to clients, or a binary part of it, is compressed from this size on.",
+    },
 ];
 
 /// What the node as a whole is told.

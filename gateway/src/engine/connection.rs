@@ -43,6 +43,8 @@ pub(super) struct Connection {
     heartbeat: Heartbeat,
     /// A request brings packets.
     is_pushing: AtomicBool,
+    /// It agreed on compressed messages over its websocket.
+    is_deflating: AtomicBool,
     _held: Option<Held>,
 }
 
@@ -60,7 +62,7 @@ impl Connection {
         opening: Opening,
         held: Option<Held>,
     ) -> Result<Arc<Connection>, getrandom::Error> {
-        Connection::begin(hub, opening, held, Out::polling())
+        Connection::begin(hub, opening, held, Out::polling(), false)
     }
 
     /// A session over a websocket: one that this side writes to at once, or one that its own task writes to.
@@ -69,8 +71,9 @@ impl Connection {
         opening: Opening,
         held: Option<Held>,
         direct: Option<TcpStream>,
+        is_deflating: bool,
     ) -> Result<Arc<Connection>, getrandom::Error> {
-        Connection::begin(hub, opening, held, Out::websocket(direct))
+        Connection::begin(hub, opening, held, Out::websocket(direct), is_deflating)
     }
 
     fn begin(
@@ -78,6 +81,7 @@ impl Connection {
         opening: Opening,
         held: Option<Held>,
         out: Out,
+        is_deflating: bool,
     ) -> Result<Arc<Connection>, getrandom::Error> {
         let (sid, id) = Id::pair()?;
         let connection = Arc::new(Connection {
@@ -89,6 +93,7 @@ impl Connection {
             own: Latest::at(hub.now()),
             heartbeat: Heartbeat::default(),
             is_pushing: AtomicBool::new(false),
+            is_deflating: AtomicBool::new(is_deflating),
             _held: held,
         });
         hub.add(&connection);
@@ -111,8 +116,20 @@ impl Connection {
             own: Latest::at(hub.now()),
             heartbeat: Heartbeat::default(),
             is_pushing: AtomicBool::new(false),
+            is_deflating: AtomicBool::new(false),
             _held: None,
         })
+    }
+
+    /// What was agreed on for the websocket that it moves to. It means nothing to a session that polls.
+    pub(super) fn set_deflating(&self, is_deflating: bool) {
+        self.is_deflating.store(is_deflating, Ordering::Relaxed);
+    }
+
+    /// From how many bytes on messages to its websocket are compressed; `None` = none is.
+    pub(super) fn deflates(&self) -> Option<usize> {
+        let is_agreed = self.is_deflating.load(Ordering::Relaxed);
+        self.hub.config.compression.filter(|_| is_agreed)
     }
 
     /// The lane that it begins with.

@@ -276,6 +276,7 @@ impl Default for Sockets {
             max_payload: 0,
             max_outbound: usize::MAX,
             write_deadline: Duration::from_secs(30),
+            compression: None,
         })
     }
 }

@@ -24,7 +24,7 @@ use super::{
     },
     hub::Hub,
     opening::Opening,
-    websocket::handshake,
+    websocket::{extensions, handshake},
 };
 
 /// Builds the engine: the routes answer at its path, and 404 elsewhere, and nothing happens until the other part runs.
@@ -86,15 +86,17 @@ fn open_websocket(hub: &Arc<Hub>, mut request: Request) -> Response {
         return refuse(Refused::Request);
     };
     let upgraded = hyper::upgrade::on(&mut request);
+    let agreed = deflating(hub, &request);
+    let is_deflating = agreed.is_some();
     let (opening, held) = opening(request);
     let own = hub.clone();
     hub.tasks.spawn(async move {
         // A client that is gone by now has seen nothing.
-        if let Some(wire) = Wire::of(upgraded.await) {
+        if let Some(wire) = Wire::of(upgraded.await, is_deflating) {
             websocket::open(&own, opening, held, wire);
         }
     });
-    switching(accept)
+    switching(accept, agreed)
 }
 
 fn move_to_websocket(connection: &Arc<Connection>, mut request: Request) -> Response {
@@ -105,13 +107,21 @@ fn move_to_websocket(connection: &Arc<Connection>, mut request: Request) -> Resp
         return refuse(Refused::Request);
     }
     let upgraded = hyper::upgrade::on(&mut request);
+    let agreed = deflating(&connection.hub, &request);
+    let is_deflating = agreed.is_some();
     let own = connection.clone();
     connection.hub.tasks.spawn(async move {
-        if let Some(wire) = Wire::of(upgraded.await) {
+        if let Some(wire) = Wire::of(upgraded.await, is_deflating) {
             upgrade::run(&own, wire).await;
         }
     });
-    switching(accept)
+    switching(accept, agreed)
+}
+
+/// What is agreed on about compression; `None` = nothing is compressed.
+fn deflating(hub: &Hub, request: &Request) -> Option<HeaderValue> {
+    hub.config.compression?;
+    extensions::agree(request.headers())
 }
 
 /// What of a request is needed until the client is in, and what for as long as it is.
@@ -125,13 +135,16 @@ fn opening(request: Request) -> (Opening, Option<Held>) {
     (Opening { request, peer }, held)
 }
 
-fn switching(accept: HeaderValue) -> Response {
+fn switching(accept: HeaderValue, agreed: Option<HeaderValue>) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(agreed) = agreed {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
+    }
     response
 }
 

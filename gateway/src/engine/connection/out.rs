@@ -198,8 +198,11 @@ impl Connection {
         let Some(transport) = out.transport() else {
             return Pushed::Gone;
         };
+        let bytes = match self.deflates().filter(|_| transport == Transport::Websocket) {
+            Some(threshold) => outgoing.deflated(threshold),
+            None => outgoing.bytes(transport),
+        };
         let mut lost = Lost::default();
-        let bytes = outgoing.bytes(transport);
         let pushed = out.push(bytes, self.hub.config.max_outbound, slow, &mut lost);
         self.hub.losses.add(lost);
         pushed

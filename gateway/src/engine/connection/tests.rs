@@ -64,6 +64,7 @@ fn begin(max_outbound: usize) -> (Arc<Connection>, Arc<Mutex<Vec<CloseReason>>>)
         polling: true,
         max_payload: 1 << 20,
         max_outbound,
+        compression: None,
         write_deadline: Duration::from_secs(30),
     };
     let (hub, desk) = (Arc::new(Hub::new(config)), Desk::default());

@@ -19,7 +19,7 @@ use crate::engine::{
     stream::Stream,
     websocket::{
         frame::Opcode,
-        messages::{Message, Messages, Rules},
+        messages::{Message, Messages},
     },
 };
 
@@ -31,15 +31,18 @@ pub(super) struct Wire {
     pub(super) stream: Stream,
     /// What the client sent right behind the request.
     pub(super) early: Bytes,
+    /// Messages may be compressed, in both directions.
+    pub(super) is_deflating: bool,
 }
 
 impl Wire {
     /// `None` = the connection is gone.
-    pub(super) fn of(upgraded: Result<Upgraded, hyper::Error>) -> Option<Wire> {
+    pub(super) fn of(upgraded: Result<Upgraded, hyper::Error>, is_deflating: bool) -> Option<Wire> {
         let parts = upgraded.ok()?.downcast::<TokioIo<Stream>>().ok()?;
         Some(Wire {
             stream: parts.io.into_inner(),
             early: parts.read_buf,
+            is_deflating,
         })
     }
 }
@@ -55,7 +58,7 @@ pub(super) async fn run(connection: &Arc<Connection>, mut wire: Wire) {
     match moved {
         Ok(Ok(Some(pushing))) => {
             std::mem::forget(moving);
-            websocket::take_over(connection, wire.stream, messages);
+            websocket::take_over(connection, wire, messages);
             drop(pushing);
         }
         // The session goes on by polling.
@@ -80,10 +83,7 @@ async fn probe(
     wire: &mut Wire,
     messages: &mut Messages,
 ) -> io::Result<Option<Pushing>> {
-    let rules = Rules {
-        max: connection.longest(),
-        inflate: None,
-    };
+    let rules = websocket::rules(connection, wire.is_deflating);
     let mut bytes = std::mem::take(&mut wire.early).to_vec();
     loop {
         let (mut answers, mut moved, mut is_over) = (Vec::new(), None, false);

@@ -25,8 +25,9 @@ use crate::engine::{
     socket_io::outgoing::{control_frame, text_frame},
     stream::Stream,
     websocket::{
+        deflate::inflate,
         frame::Opcode,
-        messages::{Message, Messages, Rules},
+        messages::{Inflate, Message, Messages, Rules},
     },
 };
 
@@ -42,9 +43,13 @@ thread_local! {
 
 /// A session begins over a websocket.
 pub(super) fn open(hub: &Arc<Hub>, opening: Opening, held: Option<Held>, wire: Wire) {
-    let Wire { stream, early } = wire;
+    let Wire {
+        stream,
+        early,
+        is_deflating,
+    } = wire;
     let (direct, secured) = stream.split();
-    let connection = match Connection::websocket(hub, opening, held, direct) {
+    let connection = match Connection::websocket(hub, opening, held, direct, is_deflating) {
         Ok(connection) => connection,
         Err(error) => return tracing::error!(%error, "no random numbers for a session's ids"),
     };
@@ -57,10 +62,19 @@ pub(super) fn open(hub: &Arc<Hub>, opening: Opening, held: Option<Held>, wire: W
 }
 
 /// A session that polled goes on over a websocket.
-pub(super) fn take_over(connection: &Arc<Connection>, stream: Stream, messages: Messages) {
-    let (direct, secured) = stream.split();
+pub(super) fn take_over(connection: &Arc<Connection>, wire: Wire, messages: Messages) {
+    let (direct, secured) = wire.stream.split();
+    connection.set_deflating(wire.is_deflating);
     if connection.move_to(direct) {
         Reader::new(connection.clone(), messages).spawn(secured);
+    }
+}
+
+/// What a client's messages may be.
+pub(super) fn rules(connection: &Connection, is_deflating: bool) -> Rules {
+    Rules {
+        max: connection.longest(),
+        inflate: is_deflating.then_some(inflate as Inflate),
     }
 }
 
@@ -103,10 +117,7 @@ impl Reader {
     /// Takes what came.
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), Over> {
         let connection = &self.connection;
-        let rules = Rules {
-            max: connection.longest(),
-            inflate: None,
-        };
+        let rules = rules(connection, connection.deflates().is_some());
         // What is answered goes out at once, and together.
         let held = connection.hold();
         let mut over = None;

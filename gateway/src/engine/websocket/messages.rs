@@ -48,7 +48,7 @@ impl Broken {
     }
 }
 
-/// Inflates a message to a number of bytes at most; `None` when it is more, or no deflated message.
+/// Inflates a message to a number of bytes at most, or says why it does not.
 pub type Inflate = fn(&[u8], usize) -> Result<Vec<u8>, Broken>;
 
 /// What is known of the messages that have not come as a whole.
@@ -217,6 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::websocket::deflate::{deflate, inflate};
 
     const RULES: Rules = Rules {
         max: 1000,
@@ -237,9 +238,13 @@ mod tests {
     }
 
     fn read(pieces: &[&[u8]]) -> (Vec<String>, Result<bool, Broken>) {
+        read_by(pieces, RULES)
+    }
+
+    fn read_by(pieces: &[&[u8]], rules: Rules) -> (Vec<String>, Result<bool, Broken>) {
         let (mut messages, mut seen) = (Messages::default(), Vec::new());
         for piece in pieces {
-            let result = messages.read(&mut piece.to_vec(), RULES, |message| {
+            let result = messages.read(&mut piece.to_vec(), rules, |message| {
                 seen.push(format!("{message:?}"));
                 ControlFlow::Continue(())
             });
@@ -316,6 +321,50 @@ mod tests {
                 read(&each),
                 (expect.iter().map(ToString::to_string).collect(), end)
             );
+        }
+    }
+
+    #[test]
+    fn compressed_messages() {
+        let rules = Rules {
+            max: 1000,
+            inflate: Some(inflate),
+        };
+        let text = "a long, long, long, long text ä";
+        let deflated = deflate(&[text.as_bytes()]).unwrap();
+        let (begin, end) = deflated.split_at(5);
+        let (bomb, bytes) = (deflate(&[&[0; 1001]]).unwrap(), deflate(&[&[255; 100]]).unwrap());
+        let (expect, reserved) = (format!("Text({text:?})"), Err(Broken::Frame(BadFrame::Reserved)));
+        for (frames, expect, end) in [
+            (vec![frame(0xc1, &deflated)], vec![expect.clone()], Ok(false)),
+            (
+                vec![frame(0x41, begin), frame(0x89, b""), frame(0x80, end)],
+                vec!["Ping([])".to_owned(), expect.clone()],
+                Ok(false),
+            ),
+            // Who agreed on it need not do it; and it is said in the first frame alone.
+            (
+                vec![frame(0x81, b"2"), frame(0xc1, &deflated), frame(0x81, b"3")],
+                vec!["Text(\"2\")".to_owned(), expect, "Text(\"3\")".to_owned()],
+                Ok(false),
+            ),
+            (vec![frame(0x41, begin), frame(0xc0, end)], vec![], reserved),
+            (vec![frame(0xc9, b"")], vec![], reserved),
+            (vec![frame(0xc1, b"Hello")], vec![], Err(Broken::Deflated)),
+            (vec![frame(0xc1, begin)], vec![], Err(Broken::Deflated)),
+            (vec![frame(0xc1, &bytes)], vec![], Err(Broken::Text)),
+            (vec![frame(0xc2, &bomb)], vec![], Err(Broken::TooLong)),
+            (
+                vec![frame(0x42, &bomb[..4]), frame(0x80, &bomb[4..])],
+                vec![],
+                Err(Broken::TooLong),
+            ),
+        ] {
+            let whole = frames.concat();
+            let single: Vec<&[u8]> = whole.chunks(1).collect();
+            for pieces in [vec![whole.as_slice()], single] {
+                assert_eq!(read_by(&pieces, rules), (expect.clone(), end), "{frames:x?}");
+            }
         }
     }
 
