@@ -24,7 +24,7 @@ use std::{
 
 use gateway::engine::{
     AckId, Admitted, Application, CloseReason, Config, Connections, Event, Handshake, Listener, Malformed,
-    Member, Packet, Refused, Sockets, WRITE_DEADLINE, routes, serve,
+    Member, Packet, Refused, Slow, Sockets, routes, serve,
 };
 use serde_json::json;
 use tokio::{
@@ -35,6 +35,7 @@ use tokio::{
 
 const ROOM: &str = "room";
 const THREADS: &str = "engine";
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Each is measured so often, and the quickest counts: the others were disturbed.
 const ROUNDS: usize = 7;
 
@@ -91,7 +92,7 @@ fn measure(clients: u64, events: u32, bytes: usize, compression: Option<usize>) 
         max_payload: 1 << 20,
         max_outbound: usize::MAX,
         compression,
-        write_deadline: WRITE_DEADLINE,
+        write_deadline: DEADLINE,
     });
     let engines = Builder::new_multi_thread()
         .worker_threads(2)
@@ -102,7 +103,7 @@ fn measure(clients: u64, events: u32, bytes: usize, compression: Option<usize>) 
     let (router, engine) = routes(Arc::new(Open), &sockets);
     let address = engines.block_on(async {
         let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let listener = Listener::new(inner, Connections::default(), WRITE_DEADLINE);
+        let listener = Listener::new(inner, Connections::default(), DEADLINE);
         let address = inner_address(&listener);
         tokio::spawn(serve(listener, router, std::future::pending()));
         tokio::spawn(engine.run());
@@ -135,7 +136,9 @@ fn measure(clients: u64, events: u32, bytes: usize, compression: Option<usize>) 
                     text,
                     attachments: Vec::new(),
                 };
-                sockets.broadcast([ROOM].into_iter(), &[], packet)
+                sockets
+                    .audience([ROOM].into_iter(), &[])
+                    .send(packet, Slow::Disconnect)
             });
             expected += clients;
             until(|| received.events.load(Ordering::SeqCst) >= expected);

@@ -25,6 +25,8 @@ use crate::engine::{
 
 /// How long a client may take to move.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether there is still a session to move.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A connection after its HTTP request.
 pub(super) struct Wire {
@@ -128,7 +130,14 @@ async fn probe(
             return Ok(moved);
         }
         bytes.resize(1024, 0);
-        let count = wire.stream.read(&mut bytes).await?;
+        let count = loop {
+            match timeout(LOOK, wire.stream.read(&mut bytes)).await {
+                Ok(count) => break count?,
+                // Its session may have ended meanwhile.
+                Err(_) if connection.transport().is_none() => return Ok(None),
+                Err(_) => {}
+            }
+        };
         if count == 0 {
             return Ok(None);
         }
