@@ -77,9 +77,9 @@ impl Backlog {
         }
         if !self.first.is_empty() {
             let over = self.bytes.saturating_add(bytes.len()).saturating_sub(max);
-            let pieces = 1 + self.more.as_ref().map_or(0, |more| more.count());
-            let is_too_many = pieces >= (max / PIECE).max(PIECES);
-            if is_too_many || (over > 0 && over > self.droppable()) {
+            let is_too_many = self.pieces() >= (max / PIECE).max(PIECES);
+            let needed = over.max(usize::from(is_too_many));
+            if needed > self.droppable() {
                 return match slow {
                     Slow::Disconnect => Added::Refused,
                     Slow::DropOldest | Slow::Latest(_) => Added::Lost,
@@ -89,7 +89,7 @@ impl Backlog {
             if matches!(slow, Slow::Latest(_)) {
                 self.supersede(slow.into(), is_blocked, lost);
             }
-            self.drop_oldest(over.saturating_sub(before - self.bytes), lost);
+            self.drop_oldest(needed.saturating_sub(before - self.bytes), lost);
         }
         self.bytes += bytes.len();
         let piece = Piece {
@@ -172,6 +172,10 @@ impl Backlog {
         }
     }
 
+    fn pieces(&self) -> usize {
+        usize::from(!self.first.is_empty()) + self.more.as_ref().map_or(0, |more| more.count())
+    }
+
     /// Bytes that may be lost. What is begun may not.
     fn droppable(&self) -> usize {
         self.first.droppable() + self.more.as_ref().map_or(0, |more| more.droppable())
@@ -199,9 +203,9 @@ impl Backlog {
     }
 
     /// Takes out the oldest of what may be lost, until this many bytes are free.
-    fn drop_oldest(&mut self, over: usize, lost: &mut Lost) {
+    fn drop_oldest(&mut self, needed: usize, lost: &mut Lost) {
         let mut freed = 0;
-        while freed < over {
+        while freed < needed {
             if self.first.droppable() > 0 {
                 freed += self.pop().len();
             } else {

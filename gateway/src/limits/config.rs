@@ -76,7 +76,7 @@ pub const KEYS: &[Key] = &[
         path: MAX_OUTBOUND_BYTES,
         kind: Kind::Size,
         default: "0",
-        doc: "What may wait for one client that reads more slowly than it is sent to; 0 = 16 MiB. More of it closes the connection, and the client comes back. One event may always wait.",
+        doc: "What may wait for one client that reads more slowly than it is sent to; 0 = 16 MiB. More of it closes the connection, and the client comes back, unless `slow` of the policy's `[[room]]` says otherwise. One event may always wait.",
     },
     Key {
         path: MAX_ROOMS_PER_SOCKET,

@@ -215,6 +215,27 @@ fn a_state_that_changes_for_ever_takes_no_more_room() {
 }
 
 #[test]
+fn very_short_pieces_take_no_more_memory_than_long_ones() {
+    let mut backlog = Backlog::default();
+    let mut waiting = |slow, max| {
+        while push(&mut backlog, "xx", terms(slow, true, max)) == (Added::In, 0, 0) {}
+        backlog.pieces()
+    };
+    assert_eq!(waiting(KEPT, 10_000), 1024);
+    assert_eq!(waiting(KEPT, 1 << 20), 1 << 14);
+    assert_eq!(waiting(OLD, 1 << 20), 1 << 14, "it is lost itself");
+    assert_eq!(backlog.take(2), ["xx"]);
+    for (expect, slow) in [
+        ((Added::In, 0, 0), OLD),
+        ((Added::In, 1, 0), OLD),
+        ((Added::In, 1, 0), KEPT),
+        ((Added::Refused, 0, 0), KEPT),
+    ] {
+        assert_eq!(push(&mut backlog, "xx", terms(slow, true, 1 << 20)), expect);
+    }
+}
+
+#[test]
 fn a_poll_takes_what_fits() {
     let mut backlog = backlog(&["1234", "56", "7", "8901"]);
     assert_eq!(backlog.take(8), ["1234", "56"]);
@@ -336,24 +357,4 @@ proptest! {
         let left: Vec<_> = list.into_iter().map(|(text, _)| text).collect();
         prop_assert_eq!(rest(backlog), left.join("|"));
     }
-}
-
-#[test]
-fn very_short_pieces_take_no_more_memory_than_long_ones() {
-    let mut backlog = Backlog::default();
-    let pong = Bytes::from_static(&[0x8a, 0]);
-    let terms = |max| Terms {
-        slow: Slow::Disconnect,
-        is_blocked: true,
-        max,
-    };
-    let waiting = |backlog: &mut Backlog, max| {
-        while backlog.push(&pong, terms(max), &mut Lost::default()) == Added::In {}
-        backlog.bytes() / pong.len()
-    };
-    assert_eq!(waiting(&mut backlog, 10_000), 1024);
-    assert_eq!(waiting(&mut backlog, 1 << 20), 1 << 14);
-    assert_eq!(backlog.take(2), std::slice::from_ref(&pong));
-    let again = backlog.push(&pong, terms(1 << 20), &mut Lost::default());
-    assert_eq!(again, Added::In, "there is room again");
 }
