@@ -40,14 +40,15 @@ export class Reader {
     this.socket.pause();
     const waiting = () => this.node.ops.metric("roomcast_outbound_bytes");
     let before = 0;
-    // The kernel's buffers grow for a while; when they do not, what was written waits.
+    // The kernel's buffers grow for a while; when a whole filler waits behind one, they do not any more.
     await until("something waits for who does not read", async () => {
-      await this.node.publish({ room, event: FILLING, data: "x".repeat(FILLER) });
+      const fill = () => this.node.publish({ room, event: FILLING, data: "x".repeat(FILLER) });
+      await Promise.all([fill(), fill()]);
       const now = await waiting();
-      const isFull = before > 0 && now >= before + FILLER;
+      const isFull = now >= Math.max(before, 2 * FILLER);
       before = now;
       return isFull;
-    }, { every: 1, within: 30_000 });
+    }, { every: 1, within: 120_000 });
     return this;
   }
 
