@@ -24,6 +24,9 @@ impl Slows {
 
     /// Of events with one name in one room only the newest matters: they have one key.
     pub(super) fn of(&self, publication: &Publication) -> engine::Slow {
+        if publication.volatile {
+            return engine::Slow::Volatile;
+        }
         match self.rules.slow(&publication.rooms) {
             None | Some((_, policy::Slow::Disconnect)) => engine::Slow::Disconnect,
             Some((_, policy::Slow::DropOldest)) => engine::Slow::DropOldest,

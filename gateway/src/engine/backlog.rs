@@ -76,13 +76,16 @@ impl Backlog {
             return Added::In;
         }
         if !self.first.is_empty() {
+            if is_blocked && slow == Slow::Volatile {
+                return Added::Lost;
+            }
             let over = self.bytes.saturating_add(bytes.len()).saturating_sub(max);
             let is_too_many = self.pieces() >= (max / PIECE).max(PIECES);
             let needed = over.max(usize::from(is_too_many));
             if needed > self.droppable() {
                 return match slow {
                     Slow::Disconnect => Added::Refused,
-                    Slow::DropOldest | Slow::Latest(_) => Added::Lost,
+                    Slow::DropOldest | Slow::Latest(_) | Slow::Volatile => Added::Lost,
                 };
             }
             let before = self.bytes;

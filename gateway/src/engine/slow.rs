@@ -12,6 +12,8 @@ pub enum Slow {
     DropOldest,
     /// The same; and while the client takes nothing, the next one with this key takes its place at the end.
     Latest(u64),
+    /// While the client takes nothing and something waits for it, it is lost at once; otherwise as [`Slow::DropOldest`].
+    Volatile,
 }
 
 /// Events that clients did not get because they read too slowly, one for each client.
@@ -21,6 +23,8 @@ pub struct Lost {
     pub dropped: usize,
     /// A newer one took the place.
     pub superseded: usize,
+    /// They may be lost, and something waited already.
+    pub volatile: usize,
 }
 
 /// Those of a node since they were last asked for.
@@ -28,6 +32,7 @@ pub struct Lost {
 pub(super) struct Losses {
     dropped: AtomicUsize,
     superseded: AtomicUsize,
+    volatile: AtomicUsize,
 }
 
 impl Losses {
@@ -36,6 +41,7 @@ impl Losses {
         if lost != Lost::default() {
             self.dropped.fetch_add(lost.dropped, Ordering::Relaxed);
             self.superseded.fetch_add(lost.superseded, Ordering::Relaxed);
+            self.volatile.fetch_add(lost.volatile, Ordering::Relaxed);
         }
     }
 
@@ -43,6 +49,7 @@ impl Losses {
         Lost {
             dropped: self.dropped.swap(0, Ordering::Relaxed),
             superseded: self.superseded.swap(0, Ordering::Relaxed),
+            volatile: self.volatile.swap(0, Ordering::Relaxed),
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) struct Slow {
     disconnect: Counter,
     drop_oldest: Counter,
     latest: Counter,
+    volatile: Counter,
     waiting: Gauge,
 }
 
@@ -29,6 +30,7 @@ impl Slow {
             disconnect: action("disconnect"),
             drop_oldest: action("drop_oldest"),
             latest: action("latest"),
+            volatile: action("volatile"),
             waiting: gauge!("roomcast_outbound_bytes"),
         }
     }
@@ -42,6 +44,7 @@ impl Slow {
     pub(super) fn lost(&self, lost: Lost) {
         self.drop_oldest.increment(lost.dropped as u64);
         self.latest.increment(lost.superseded as u64);
+        self.volatile.increment(lost.volatile as u64);
     }
 
     pub(super) fn set_waiting(&self, bytes: usize) {

@@ -54,7 +54,7 @@ impl From<Slow> for Mark {
     fn from(slow: Slow) -> Mark {
         match slow {
             Slow::Disconnect => Mark::KEPT,
-            Slow::DropOldest => Mark::DROPPABLE,
+            Slow::DropOldest | Slow::Volatile => Mark::DROPPABLE,
             // Two of all keys are the same.
             Slow::Latest(key) => Mark(key.max(2)),
         }

@@ -358,3 +358,20 @@ proptest! {
         prop_assert_eq!(rest(backlog), left.join("|"));
     }
 }
+
+#[test]
+fn what_is_volatile_waits_behind_nothing_that_is_not_taken() {
+    let mut backlog = Backlog::default();
+    let mut push = |text: &'static str, is_blocked| {
+        let bytes = Bytes::from_static(text.as_bytes());
+        backlog.push(
+            &bytes,
+            terms(Slow::Volatile, is_blocked, 100),
+            &mut Lost::default(),
+        )
+    };
+    assert_eq!(push("1", true), Added::In, "nothing waits");
+    assert_eq!(push("2", true), Added::Lost);
+    assert_eq!(push("3", false), Added::In, "it is taken in a moment");
+    assert_eq!(backlog.take(100), ["1", "3"]);
+}

@@ -182,3 +182,28 @@ fn a_session_is_small() {
     let sizes = (size_of::<Connection>(), size_of::<Out>(), size_of::<Inner>());
     assert!(sizes.0 <= 320, "each client has one: {sizes:?}");
 }
+
+#[derive(Default)]
+struct Bell(std::sync::atomic::AtomicBool);
+
+impl std::task::Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn who_reads_from_a_websocket_is_woken_though_a_poll_ended_late() {
+    let (connection, _) = begin(usize::MAX);
+    connection.open_poll().unwrap();
+    assert!(connection.set_moving(true) && connection.move_to(None));
+    let bell = Arc::new(Bell::default());
+    let waker = std::task::Waker::from(bell.clone());
+    let waiting = connection.poll_task(&mut std::task::Context::from_waker(&waker), |_, slices| {
+        std::task::Poll::Ready(Ok(slices.iter().map(|s| s.len()).sum()))
+    });
+    assert!(waiting.is_pending());
+    connection.end_poll();
+    connection.close(CloseReason::TransportClose);
+    assert!(bell.0.load(Ordering::SeqCst));
+}
