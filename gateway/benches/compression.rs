@@ -64,6 +64,7 @@ impl Application for Open {
         Ok(Admitted {
             member: Arc::new(Nobody),
             rooms: vec![(ROOM.into(), Box::new(()))],
+            recovery: None,
         })
     }
 }

@@ -148,6 +148,18 @@ pub struct Admitted<M> {
     pub member: Arc<M>,
     /// The rooms, each with what is kept for it; the client is in all of them before it sees `connect`.
     pub rooms: Vec<(Arc<str>, Keep)>,
+    /// What lets it go on where it was, now or later; `None` = it begins anew each time.
+    pub recovery: Option<Recovery>,
+}
+
+/// Connection state recovery, as unmodified clients have it: who comes back with the `pid` that it was told, and is told
+/// the same again, has recovered. Which one it brings, and from where on it missed something, is in [`Handshake::auth`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The secret by which the client is known when it comes back.
+    pub pid: String,
+    /// What it missed: it gets these before it is told that it is in, so that it sees them before `connect`.
+    pub missed: Vec<Packet>,
 }
 
 impl<M: fmt::Debug> fmt::Debug for Admitted<M> {
@@ -185,6 +197,18 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// The event with one more argument, which clients remember as the place up to which they got everything. All that
+    /// get the event share it.
+    pub fn with_offset(mut self, offset: &str) -> Packet {
+        if self.text.ends_with(']') {
+            self.text.pop();
+            self.text.push(',');
+            self.text.push_str(&Value::from(offset).to_string());
+            self.text.push(']');
+        }
+        self
+    }
+
     /// The bytes of text and attachments, without framing.
     pub fn size(&self) -> usize {
         self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()

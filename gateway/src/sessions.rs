@@ -193,6 +193,7 @@ impl Sessions {
         Ok(Admitted {
             member: session,
             rooms,
+            recovery: None,
         })
     }
 

@@ -14,8 +14,8 @@ use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    AckId, Admitted, Application, CloseReason, Config, Event, Handshake, Keep, Malformed, Member, Refused,
-    SocketId,
+    AckId, Admitted, Application, CloseReason, Config, Event, Handshake, Keep, Malformed, Member, Recovery,
+    Refused, SocketId,
     activity::Seconds,
     asking::Asks,
     connection::Connection,
@@ -223,7 +223,14 @@ impl std::fmt::Debug for Engine {
 }
 
 /// What became of asking to be let in: what the client may try again with, or the counterpart and its rooms.
-pub(super) type Decided = Result<(Arc<dyn Counterpart>, Vec<(Arc<str>, Keep)>), (Box<Opening>, Refused)>;
+pub(super) type Decided = Result<Entry, (Box<Opening>, Refused)>;
+
+/// Any [`Admitted`].
+pub(super) struct Entry {
+    pub(super) member: Arc<dyn Counterpart>,
+    pub(super) rooms: Vec<(Arc<str>, Keep)>,
+    pub(super) recovery: Option<Recovery>,
+}
 
 /// Any [`Application`].
 pub(super) trait Door: Send + Sync {
@@ -250,7 +257,15 @@ impl<A: Application> Door for Arc<A> {
                 peer: opening.peer,
             };
             match self.connect(handshake).await {
-                Ok(Admitted { member, rooms }) => Ok((Arc::new(member) as Arc<dyn Counterpart>, rooms)),
+                Ok(Admitted {
+                    member,
+                    rooms,
+                    recovery,
+                }) => Ok(Entry {
+                    member: Arc::new(member),
+                    rooms,
+                    recovery,
+                }),
                 Err(refused) => Err((opening, refused)),
             }
         })

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::Connection;
 use crate::engine::{
-    AckId, CloseReason, Event, Keep, Packet as Arguments, Refused,
+    AckId, CloseReason, Event, Packet as Arguments, Recovery, Refused,
     engine_io::packet,
-    hub::Counterpart,
+    hub::{Counterpart, Entry},
     opening::Opening,
     socket_io::{
         attachments::Waiting,
@@ -247,7 +247,7 @@ impl Connection {
             let decided = door.ask(connection.socket(), auth, opening).await;
             mem::forget(unfinished);
             match decided {
-                Ok((member, rooms)) => connection.enter(member, rooms),
+                Ok(entry) => connection.enter(entry),
                 Err((opening, refused)) => connection.refuse(opening, refused),
             }
         });
@@ -255,7 +255,14 @@ impl Connection {
     }
 
     /// The client is in: it is in all its rooms, and it is told first.
-    fn enter(self: &Arc<Self>, member: Arc<dyn Counterpart>, rooms: Vec<(Arc<str>, Keep)>) {
+    fn enter(self: &Arc<Self>, entry: Entry) {
+        let Entry {
+            member,
+            rooms,
+            recovery,
+        } = entry;
+        let Recovery { pid, missed } = recovery.unwrap_or_default();
+        let pid = Some(pid.as_str()).filter(|pid| !pid.is_empty());
         let mut inner = self.inner();
         if !matches!(inner.standing, Standing::Connecting) {
             drop(inner);
@@ -268,14 +275,19 @@ impl Connection {
                 .into_iter()
                 .map(|(room, keep)| index.join(self.id, &room, keep))
                 .collect();
-            let pushed = self.push(&Outgoing::connected(self.id));
+            // What it missed comes before, and what is published from here on comes behind.
+            let missed = missed.into_iter().map(|packet| Outgoing::event(packet, None));
+            let all = missed.chain([Outgoing::connected(self.id, pid)]);
+            let pushed: Vec<_> = all.map(|outgoing| self.push(&outgoing)).collect();
             drop(index);
             drop(not_needed); // without the lock
             pushed
         };
         inner.standing = Standing::In(member);
         drop(inner);
-        self.follow_up(pushed);
+        for pushed in pushed {
+            self.follow_up(pushed);
+        }
     }
 
     fn refuse(self: &Arc<Self>, opening: Box<Opening>, refused: Refused) {

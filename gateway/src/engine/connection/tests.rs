@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::engine::{
-    AckId, Admitted, Application, Config, Event, Handshake, Malformed, Member, Refused,
+    AckId, Admitted, Application, Config, Event, Handshake, Malformed, Member, Packet, Recovery, Refused,
     socket_io::outgoing::Outgoing,
 };
 
@@ -24,6 +24,13 @@ struct Desk {
 
 struct Counterpart(Arc<Mutex<Vec<CloseReason>>>);
 
+fn event(text: &str) -> Packet {
+    Packet {
+        text: text.to_owned(),
+        attachments: Vec::new(),
+    }
+}
+
 impl Application for Desk {
     type Member = Counterpart;
 
@@ -32,6 +39,10 @@ impl Application for Desk {
             Some("member") => Ok(Admitted {
                 member: Arc::new(Counterpart(self.gone.clone())),
                 rooms: Vec::new(),
+                recovery: handshake.auth["pid"].as_str().map(|pid| Recovery {
+                    pid: pid.to_owned(),
+                    missed: ["[\"a\"]", "[\"b\"]"].map(event).to_vec(),
+                }),
             }),
             Some("panic") => panic!("the application breaks"),
             _ => Err(Refused {
@@ -206,4 +217,18 @@ async fn who_reads_from_a_websocket_is_woken_though_a_poll_ended_late() {
     connection.end_poll();
     connection.close(CloseReason::TransportClose);
     assert!(bell.0.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_what_it_missed_before_it_is_told_that_it_is_in() {
+    let (connection, _) = begin(usize::MAX);
+    connection.receive(r#"40{"as":"member","pid":"secret"}"#).unwrap();
+    let packets = loop {
+        match poll(&connection) {
+            Some(Polled::Packets(packets)) => break packets,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    let told = format!(r#"40{{"sid":"{}","pid":"secret"}}"#, connection.id);
+    assert_eq!(packets, [r#"42["a"]"#, r#"42["b"]"#, &told]);
 }

@@ -37,9 +37,14 @@ impl Outgoing {
         Outgoing::new('3', '6', packet, Some(id))
     }
 
-    /// The client is in.
-    pub(in crate::engine) fn connected(socket: Id) -> Outgoing {
-        Outgoing::text(format!(r#"0{{"sid":"{socket}"}}"#))
+    /// The client is in; with a `pid`, it may recover later.
+    pub(in crate::engine) fn connected(socket: Id, pid: Option<&str>) -> Outgoing {
+        let sid = socket.to_string();
+        let answer = match pid {
+            Some(pid) => json!({ "sid": sid, "pid": pid }),
+            None => json!({ "sid": sid }),
+        };
+        Outgoing::text(format!("0{answer}"))
     }
 
     /// The client is not let in, and why.
@@ -218,7 +223,19 @@ mod tests {
                 "461-7[\"a\",{\"_placeholder\":true,\"num\":0}]\u{1e}b",
             ),
             (
-                Outgoing::connected(Id::numbered(0)),
+                Outgoing::connected(Id::numbered(0), Some("p")),
+                r#"40{"sid":"AAAAAAAAAAAAAAAAAAAA","pid":"p"}"#,
+            ),
+            (
+                Outgoing::event(packet(r#"["a"]"#, &[]).with_offset("1-\""), None),
+                r#"42["a","1-\""]"#,
+            ),
+            (
+                Outgoing::event(packet(placeholder, &[b"\x01"]).with_offset("7"), None),
+                "451-[\"a\",{\"_placeholder\":true,\"num\":0},\"7\"]\u{1e}bAQ==",
+            ),
+            (
+                Outgoing::connected(Id::numbered(0), None),
                 r#"40{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#,
             ),
             (Outgoing::disconnected(), "41"),
@@ -325,7 +342,10 @@ mod tests {
         );
         let length = "42".len() + long.len();
         assert_eq!(read(over.deflated(length + 1))[0].0, text, "below the threshold");
-        for protocol in [Outgoing::connected(Id::numbered(0)), Outgoing::disconnected()] {
+        for protocol in [
+            Outgoing::connected(Id::numbered(0), None),
+            Outgoing::disconnected(),
+        ] {
             assert_eq!(read(protocol.deflated(0))[0].0, text);
         }
     }

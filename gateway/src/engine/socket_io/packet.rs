@@ -74,7 +74,7 @@ pub fn read(text: &str) -> Result<Packet<'_>, BadPacket> {
         return Err(BadPacket);
     }
     let (namespace, rest) = match rest.strip_prefix('/') {
-        Some(_) => rest.split_once(',').unwrap_or((rest, "")),
+        Some(_) => rest.split_once(',').unwrap_or(rest.split_at(rest.len())),
         None => (MAIN, rest),
     };
     let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
