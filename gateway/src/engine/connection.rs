@@ -144,6 +144,16 @@ impl Connection {
     /// Ends the session: the socket is out of its rooms, its counterpart is told, the transport is gone. Only the first
     /// call does anything.
     pub(super) fn close(&self, reason: CloseReason) {
+        self.finish(reason, None);
+    }
+
+    /// As [`Connection::close`]; a websocket is told why.
+    pub(super) fn close_with(&self, reason: CloseReason, status: u16) {
+        self.finish(reason, Some(status));
+    }
+
+    fn finish(&self, reason: CloseReason, status: Option<u16>) {
+        // The reason stands before the peer hears anything: its answer would be another one.
         let Some(member) = self.inner().end() else {
             return;
         };
@@ -151,17 +161,13 @@ impl Connection {
         if member.is_some() {
             self.leave_rooms();
         }
-        self.out().end(reason);
-        self.tell_gone(member, reason);
-    }
-
-    /// As [`Connection::close`]; a websocket is told why.
-    pub(super) fn close_with(&self, reason: CloseReason, status: u16) {
-        if self.transport() == Some(Transport::Websocket) {
-            self.out()
-                .put_last(control_frame(Opcode::Close, &status.to_be_bytes()));
+        let mut out = self.out();
+        if let Some(status) = status.filter(|_| out.transport() == Some(Transport::Websocket)) {
+            out.put_last(control_frame(Opcode::Close, &status.to_be_bytes()));
         }
-        self.close(reason);
+        out.end(reason);
+        drop(out);
+        self.tell_gone(member, reason);
     }
 
     /// Sends the client away, and lets its transport be: the client closes it. Answers whether there was a socket.

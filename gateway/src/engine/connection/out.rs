@@ -118,7 +118,7 @@ impl Out {
         }
     }
 
-    fn transport(&self) -> Option<Transport> {
+    pub(super) fn transport(&self) -> Option<Transport> {
         match self.way {
             Way::Polls => Some(Transport::Polling),
             Way::Direct(_) | Way::Task => Some(Transport::Websocket),
