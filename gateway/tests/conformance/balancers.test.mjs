@@ -147,11 +147,17 @@ describe("balancers", () => {
     }
     for (const [origin, withCredentials] of [[site.same, false], [site.other, true]]) {
       await site.forget(); // a cookie is for all ports of a host
-      const [polling, websocket] = await Promise.all([1, 2].map(() => site.visit(origin)));
-      const failed = await polling.connect(lax.url, { token: token(), transports: ["polling"], withCredentials });
-      assert.match(failed, /^xhr (post|poll) error$/, origin);
+      const websocket = await site.visit(origin);
       assert.equal(await websocket.connect(lax.url, { token: token(), transports: ["websocket"], withCredentials }), "connect");
-      assert.deepEqual([...new Set(await polling.leave())], [400]);
+      // Where a request goes without the cookie is chance: now and then all of a session go to one node.
+      let failed, statuses;
+      for (let n = 0; n < 20 && failed !== "xhr post error" && failed !== "xhr poll error"; n += 1) {
+        const polling = await site.visit(origin);
+        failed = await polling.connect(lax.url, { token: token(), transports: ["polling"], withCredentials });
+        statuses = await polling.leave();
+      }
+      assert.match(failed, /^xhr (post|poll) error$/, origin);
+      assert.deepEqual([...new Set(statuses)], [400]);
       assert.deepEqual(await websocket.leave(), []);
     }
   });
