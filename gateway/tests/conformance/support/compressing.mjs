@@ -1,8 +1,8 @@
 // A client by websocket that shows frames as they come, and sends what it is told to, valid or not.
 
-import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { inflateRawSync } from "node:zlib";
+import { asking, frame as frameOf, parse } from "./frames.mjs";
 import { within } from "./until.mjs";
 
 export const TEXT = 0x81;
@@ -24,11 +24,7 @@ export class Frames {
     const { hostname, port } = new URL(url);
     frames.socket = connect(Number(port), hostname);
     frames.socket.on("error", () => {}); // its end follows
-    const offer = extensions === undefined ? "" : `Sec-WebSocket-Extensions: ${extensions}\r\n`;
-    const key = randomBytes(16).toString("base64");
-    frames.socket.write(
-      `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: ${hostname}:${port}\r\nUpgrade: websocket\r\n` +
-      `Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n${offer}\r\n`);
+    frames.socket.write(asking(`${hostname}:${port}`, { extensions }));
     await within("the handshake", new Promise((resolve, reject) => {
       frames.socket.on("data", (bytes) => frames.#read(bytes, resolve));
       frames.socket.on("close", () => {
@@ -65,16 +61,7 @@ export class Frames {
   }
 
   send(first, payload) {
-    const bytes = Buffer.from(payload);
-    const mask = randomBytes(4);
-    const head = Buffer.alloc(bytes.length < 126 ? 2 : 10);
-    head[0] = first;
-    head[1] = 0x80 | (bytes.length < 126 ? bytes.length : 127);
-    if (bytes.length > 0xffff) head.writeBigUInt64BE(BigInt(bytes.length), 2);
-    else if (bytes.length >= 126) head[1] = 0x80 | 126;
-    if (bytes.length >= 126 && bytes.length <= 0xffff) head.writeUInt16BE(bytes.length, 2);
-    const length = bytes.length < 126 ? 2 : bytes.length > 0xffff ? 10 : 4;
-    this.socket.write(Buffer.concat([head.subarray(0, length), mask, bytes.map((byte, n) => byte ^ mask[n % 4])]));
+    this.socket.write(frameOf(first & 0x0f, payload, { fin: (first & 0x80) !== 0, rsv: (first >> 4) & 7 }));
   }
 
   close() {
@@ -95,17 +82,13 @@ export class Frames {
   }
 
   #frame() {
-    const rest = this.#rest;
-    if (rest.length < 2) return undefined;
-    const short = rest[1];
-    const head = short === 127 ? 10 : short === 126 ? 4 : 2;
-    if (rest.length < head) return undefined;
-    const length = short === 127 ? Number(rest.readBigUInt64BE(2)) : short === 126 ? rest.readUInt16BE(2) : short;
-    if (rest.length < head + length) return undefined;
-    this.#rest = rest.subarray(head + length);
-    const sent = rest.subarray(head, head + length);
-    const payload = rest[0] & COMPRESSED ? inflate(sent) : sent;
-    return { first: rest[0], payload, sent, size: sent.length, text: (rest[0] & 0x0f) === 1 ? payload.toString() : undefined };
+    const frame = parse(this.#rest);
+    if (!frame) return undefined;
+    this.#rest = frame.rest;
+    const { fin, rsv, opcode, payload: sent } = frame;
+    const first = (fin ? 0x80 : 0) | (rsv << 4) | opcode;
+    const payload = first & COMPRESSED ? inflate(sent) : sent;
+    return { first, payload, sent, size: sent.length, text: opcode === 1 ? payload.toString() : undefined };
   }
 
   #arrived(frame) {

@@ -58,9 +58,16 @@ export function parse(bytes) {
     rsv: (bytes[0] >> 4) & 7,
     opcode: bytes[0] & 0x0f,
     masked: (bytes[1] & 0x80) !== 0,
-    payload: Buffer.from(bytes.subarray(head, head + length)),
+    payload: bytes.subarray(head, head + length),
     rest: bytes.subarray(head + length),
   };
+}
+
+/** The request that asks for a websocket. */
+export function asking(host, { key = freshKey(), extensions } = {}) {
+  const offer = extensions === undefined ? "" : `Sec-WebSocket-Extensions: ${extensions}\r\n`;
+  return `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: ${host}\r\nUpgrade: websocket\r\n`
+    + `Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n${offer}\r\n`;
 }
 
 export const freshKey = () => randomBytes(16).toString("base64");

@@ -1,8 +1,8 @@
 // A client by websocket that is light enough for thousands in one process. It speaks what the official one speaks, and comes
 // back as that one does: after a second, doubling to five, and a half more or less by chance.
 
-import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
+import { CLOSE, TEXT, acceptOf, asking, frame, freshKey, parse } from "./frames.mjs";
 
 const FIRST = 1000;
 const LONGEST = 5000;
@@ -28,17 +28,15 @@ export class Light {
   }
 
   open() {
-    const key = randomBytes(16).toString("base64");
-    const expected = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+    const key = freshKey();
+    const expected = acceptOf(key);
     const socket = connect({ port: this.port, host: this.hostname, localAddress: this.localAddress });
     this.socket = socket;
     socket.setNoDelay(true);
     this.timer = setTimeout(() => socket.destroy(), CONNECTING);
     this.upgraded = false;
     this.rest = Buffer.alloc(0);
-    socket.once("connect", () => socket.write(
-      `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: ${this.hostname}:${this.port}\r\nUpgrade: websocket\r\n` +
-      `Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n\r\n`));
+    socket.once("connect", () => socket.write(asking(`${this.hostname}:${this.port}`, { key })));
     socket.on("data", (bytes) => this.#read(bytes, expected));
     socket.on("error", () => {}); // its end follows
     socket.once("close", () => this.#lost());
@@ -65,22 +63,11 @@ export class Light {
       this.upgraded = true;
       this.rest = this.rest.subarray(end + 4);
     }
-    for (let frame = this.#frame(); frame; frame = this.#frame()) {
-      if (frame.code === 8) return this.socket.destroy();
-      if (frame.code === 1) this.#packet(frame.payload.toString());
+    for (let one = parse(this.rest); one; one = parse(this.rest)) {
+      this.rest = one.rest;
+      if (one.opcode === CLOSE) return this.socket.destroy();
+      if (one.opcode === TEXT) this.#packet(one.payload.toString());
     }
-  }
-
-  #frame() {
-    const { rest } = this;
-    if (rest.length < 2) return undefined;
-    const short = rest[1] & 0x7f;
-    const head = short === 127 ? 10 : short === 126 ? 4 : 2;
-    if (rest.length < head) return undefined;
-    const length = short === 127 ? Number(rest.readBigUInt64BE(2)) : short === 126 ? rest.readUInt16BE(2) : short;
-    if (rest.length < head + length) return undefined;
-    this.rest = rest.subarray(head + length);
-    return { code: rest[0] & 0x0f, payload: rest.subarray(head, head + length) };
   }
 
   #packet(text) {
@@ -93,11 +80,7 @@ export class Light {
   }
 
   #send(text) {
-    const payload = Buffer.from(text);
-    const mask = randomBytes(4);
-    const head = payload.length < 126 ? Buffer.from([0x81, 0x80 | payload.length])
-      : Buffer.from([0x81, 0x80 | 126, payload.length >> 8, payload.length & 0xff]);
-    this.socket.write(Buffer.concat([head, mask, payload.map((byte, n) => byte ^ mask[n % 4])]));
+    this.socket.write(frame(TEXT, text));
   }
 
   #arrived() {

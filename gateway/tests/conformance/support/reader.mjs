@@ -1,9 +1,9 @@
 // A client by websocket, plain or by TLS, that stops reading when it is told to, and still writes. What it does not read
 // fills the kernel's buffers first, then waits in the node.
 
-import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { connect as secure } from "node:tls";
+import { CLOSE, TEXT, asking, frame, parse } from "./frames.mjs";
 import { until, within } from "./until.mjs";
 
 /** Bytes of a filler. */
@@ -26,9 +26,7 @@ export class Reader {
     reader.closed.then(() => (reader.isClosed = true));
     const connected = new Promise((resolve) => (reader.onConnect = resolve));
     Object.assign(reader, { node, token });
-    reader.socket.once(ca ? "secureConnect" : "connect", () => reader.socket.write(
-      `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: ${host}:${node.port}\r\nUpgrade: websocket\r\n` +
-      `Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n\r\n`));
+    reader.socket.once(ca ? "secureConnect" : "connect", () => reader.socket.write(asking(`${host}:${node.port}`)));
     reader.socket.on("data", (bytes) => reader.#read(bytes));
     reader.socket.on("error", () => {}); // its end follows
     await within("the reader is in", connected);
@@ -67,10 +65,7 @@ export class Reader {
   }
 
   send(text) {
-    const payload = Buffer.from(text);
-    const mask = randomBytes(4);
-    const head = Buffer.from([0x81, 0x80 | payload.length]);
-    this.socket.write(Buffer.concat([head, mask, payload.map((byte, n) => byte ^ mask[n % 4])]));
+    this.socket.write(frame(TEXT, text));
   }
 
   close() {
@@ -85,27 +80,16 @@ export class Reader {
       this.#isUpgraded = true;
       this.#rest = this.#rest.subarray(end + 4);
     }
-    for (let frame = this.#frame(); frame; frame = this.#frame()) {
-      if (frame.code === 8) this.socket.destroy();
-      else if (frame.code === 1) this.#packet(frame.payload.toString());
+    for (let one = parse(this.#rest); one; one = parse(this.#rest)) {
+      this.#rest = one.rest;
+      if (one.opcode === CLOSE) this.socket.destroy();
+      else if (one.opcode === TEXT) this.#packet(one.payload.toString());
     }
-  }
-
-  #frame() {
-    const rest = this.#rest;
-    if (rest.length < 2) return undefined;
-    const short = rest[1] & 0x7f;
-    const head = short === 127 ? 10 : short === 126 ? 4 : 2;
-    if (rest.length < head) return undefined;
-    const length = short === 127 ? Number(rest.readBigUInt64BE(2)) : short === 126 ? rest.readUInt16BE(2) : short;
-    if (rest.length < head + length) return undefined;
-    this.#rest = rest.subarray(head + length);
-    return { code: rest[0] & 0x0f, payload: rest.subarray(head, head + length) };
   }
 
   #packet(text) {
     if (text === "2") this.send("3");
-    else if (text.startsWith("0{")) this.#login();
+    else if (text.startsWith("0{")) this.send(`40${JSON.stringify({ token: this.token })}`);
     else if (text.startsWith("40")) this.onConnect();
     else if (text.startsWith("42")) {
       const [event, ...args] = JSON.parse(text.slice(2));
@@ -114,12 +98,5 @@ export class Reader {
       const [, id, args] = /^43(\d+)(.*)$/s.exec(text);
       this.inbox.push({ ack: Number(id), args: JSON.parse(args) });
     } else this.inbox.push({ other: text });
-  }
-
-  #login() {
-    const payload = Buffer.from(`40${JSON.stringify({ token: this.token })}`);
-    const mask = randomBytes(4);
-    const head = Buffer.from([0x81, 0x80 | 126, payload.length >> 8, payload.length & 0xff]);
-    this.socket.write(Buffer.concat([head, mask, payload.map((byte, n) => byte ^ mask[n % 4])]));
   }
 }
