@@ -4,11 +4,13 @@
 import { fork } from "node:child_process";
 import { Light } from "./light.mjs";
 import { token } from "./token.mjs";
-import { within } from "./until.mjs";
+import { until, within } from "./until.mjs";
 
 /** Clients that begin to connect at a time. */
 const AT_ONCE = 200;
 const PATIENCE = 300_000;
+/** How long one of them may take until it is in, with all that it tries again. */
+const CONNECTING = 60_000;
 
 export class Peers {
   #answers = [];
@@ -49,10 +51,12 @@ export class Peers {
     this.child.kill("SIGKILL");
   }
 
-  #ask(question) {
-    const answer = new Promise((resolve) => this.#answers.push(resolve));
+  async #ask(question) {
+    const answered = new Promise((resolve) => this.#answers.push(resolve));
     this.child.send(question);
-    return within(`peers answer ${Object.keys(question)}`, answer, PATIENCE);
+    const answer = await within(`peers answer ${Object.keys(question)}`, answered, PATIENCE);
+    if (answer.error) throw new Error(answer.error);
+    return answer;
   }
 }
 
@@ -82,12 +86,14 @@ function serve() {
 
   /** Waits until it is in; and lets it stop reading then, now and whenever it comes back. */
   async function isIn(client, stalls) {
-    while (!client.connected) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until("a peer is in", () => client.connected, { within: CONNECTING, every: 5 })
+      .catch(({ message }) => { throw new Error(`${message}; it was told ${client.refusal ?? "nothing"}`); });
     if (!stalls) return;
     client.socket.pause();
     client.socket.once("close", () => {
       lost += 1;
-      if (clients.includes(client)) isIn(client, true);
+      // Who does not come back is missed where connections are counted.
+      if (clients.includes(client)) isIn(client, true).catch(({ message }) => console.error(message));
     });
     // Who reads nothing does not see that it was closed, but notices when it writes.
     const speaking = setInterval(() => client.socket.write(Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x33])), 500);
@@ -112,7 +118,7 @@ function serve() {
   };
   process.on("message", async (question) => {
     const [[name, value]] = Object.entries(question);
-    process.send(await answers[name](value));
+    process.send(await Promise.resolve(answers[name](value)).catch(({ message }) => ({ error: message })));
   });
   process.once("disconnect", () => process.exit(0));
 }
