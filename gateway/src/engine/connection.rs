@@ -45,6 +45,8 @@ pub(super) struct Connection {
     is_pushing: AtomicBool,
     /// It agreed on compressed messages over its websocket.
     is_deflating: AtomicBool,
+    /// Its packets are in MessagePack, see [`socket_io::msgpack`](super::socket_io::msgpack).
+    is_packed: AtomicBool,
     _held: Option<Held>,
 }
 
@@ -94,6 +96,7 @@ impl Connection {
             heartbeat: Heartbeat::default(),
             is_pushing: AtomicBool::new(false),
             is_deflating: AtomicBool::new(is_deflating),
+            is_packed: AtomicBool::new(false),
             _held: held,
         });
         hub.add(&connection);
@@ -117,6 +120,7 @@ impl Connection {
             heartbeat: Heartbeat::default(),
             is_pushing: AtomicBool::new(false),
             is_deflating: AtomicBool::new(false),
+            is_packed: AtomicBool::new(false),
             _held: None,
         })
     }
@@ -130,6 +134,11 @@ impl Connection {
     pub(super) fn deflates(&self) -> Option<usize> {
         let is_agreed = self.is_deflating.load(Ordering::Relaxed);
         self.hub.config.compression.filter(|_| is_agreed)
+    }
+
+    /// Whether the client's first packet was one in MessagePack, so that all are.
+    fn is_packed(&self) -> bool {
+        self.is_packed.load(Ordering::Relaxed)
     }
 
     /// The lane that it begins with.

@@ -203,9 +203,12 @@ impl Connection {
         let Some(transport) = out.transport() else {
             return Pushed::Gone;
         };
-        let bytes = match self.deflates().filter(|_| transport == Transport::Websocket) {
-            Some(threshold) => outgoing.deflated(threshold),
-            None => outgoing.bytes(transport),
+        let threshold = self.deflates().filter(|_| transport == Transport::Websocket);
+        let bytes = match (self.is_packed(), threshold) {
+            (false, None) => outgoing.bytes(transport),
+            (false, Some(threshold)) => outgoing.deflated(threshold),
+            (true, None) => outgoing.packed().bytes(transport),
+            (true, Some(threshold)) => outgoing.packed().deflated(threshold),
         };
         let mut lost = Lost::default();
         let pushed = out.push(bytes, self.hub.config.max_outbound, slow, &mut lost);

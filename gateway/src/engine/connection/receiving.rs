@@ -1,6 +1,9 @@
 //! What a client sends, and how it becomes a socket.
 
-use std::{mem, sync::Arc};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -13,6 +16,7 @@ use crate::engine::{
     opening::Opening,
     socket_io::{
         attachments::Waiting,
+        msgpack,
         outgoing::Outgoing,
         packet::{self as socket_io, Kind, MAIN, Packet},
     },
@@ -30,6 +34,8 @@ const REFUSALS: u8 = 8;
 #[derive(Default)]
 pub(super) struct Inner {
     standing: Standing,
+    /// It has sent a packet, which says what all of them are like.
+    has_spoken: bool,
     refusals: u8,
     /// A packet whose bytes have not all come.
     waiting: Option<Box<Waiting>>,
@@ -57,6 +63,7 @@ impl Inner {
     pub(super) fn outside(opening: Opening) -> Inner {
         Inner {
             standing: Standing::Outside(Box::new(opening)),
+            has_spoken: false,
             refusals: 0,
             waiting: None,
         }
@@ -130,9 +137,19 @@ impl Connection {
     /// # Errors
     /// As above.
     pub(in crate::engine) fn receive_bytes(self: &Arc<Self>, bytes: &[u8]) -> Result<(), CloseReason> {
+        if self.is_packed() {
+            return self.receive_packed(bytes);
+        }
         let whole = {
             let mut inner = self.inner();
-            let waiting = inner.waiting.as_mut().ok_or(CloseReason::ParseError)?;
+            let Some(waiting) = inner.waiting.as_mut() else {
+                let is_first = !mem::replace(&mut inner.has_spoken, true);
+                drop(inner);
+                return match is_first {
+                    true => self.receive_packed(bytes),
+                    false => Err(CloseReason::ParseError),
+                };
+            };
             match waiting.push(bytes).map_err(|_| CloseReason::ParseError)? {
                 true => inner.waiting.take(),
                 false => None,
@@ -144,23 +161,58 @@ impl Connection {
         }
     }
 
-    fn receive_message(self: &Arc<Self>, text: &str) -> Result<(), CloseReason> {
-        let packet = socket_io::read(text).map_err(|_| CloseReason::ParseError)?;
-        if self.inner().waiting.is_some() {
+    /// A packet in MessagePack came. The first one is a CONNECT, or it is none.
+    fn receive_packed(self: &Arc<Self>, bytes: &[u8]) -> Result<(), CloseReason> {
+        let packet = msgpack::reading::read(bytes, self.longest()).map_err(|_| CloseReason::ParseError)?;
+        if packet.kind == Kind::Connect {
+            self.is_packed.store(true, Ordering::Relaxed);
+        } else if !self.is_packed() {
             return Err(CloseReason::ParseError);
         }
-        if packet.namespace != MAIN {
-            if packet.kind != Kind::Connect {
+        self.take(
+            packet.kind,
+            packet.namespace,
+            packet.id,
+            &packet.data,
+            packet.attachments,
+        )
+    }
+
+    fn receive_message(self: &Arc<Self>, text: &str) -> Result<(), CloseReason> {
+        let packet = socket_io::read(text).map_err(|_| CloseReason::ParseError)?;
+        {
+            let mut inner = self.inner();
+            inner.has_spoken = true;
+            if inner.waiting.is_some() || self.is_packed() {
                 return Err(CloseReason::ParseError);
             }
-            self.send(&Outgoing::refused(packet.namespace, "Invalid namespace", None));
+        }
+        match packet.attachments {
+            1.. if packet.namespace == MAIN => self.await_bytes(&packet),
+            _ => self.take(packet.kind, packet.namespace, packet.id, packet.data, Vec::new()),
+        }
+    }
+
+    /// A packet is there with all that belongs to it.
+    fn take(
+        self: &Arc<Self>,
+        kind: Kind,
+        namespace: &str,
+        id: Option<i64>,
+        data: &str,
+        attachments: Vec<Bytes>,
+    ) -> Result<(), CloseReason> {
+        if namespace != MAIN {
+            if kind != Kind::Connect {
+                return Err(CloseReason::ParseError);
+            }
+            self.send(&Outgoing::refused(namespace, "Invalid namespace", None));
             return Ok(());
         }
-        match packet.kind {
-            Kind::Connect => self.ask(packet.data),
+        match kind {
+            Kind::Connect => self.ask(data),
             Kind::Disconnect => self.client_leaves(),
-            Kind::Event | Kind::Ack if packet.attachments > 0 => self.await_bytes(&packet),
-            Kind::Event | Kind::Ack => self.dispatch(packet.kind, packet.id, packet.data, Vec::new()),
+            Kind::Event | Kind::Ack => self.dispatch(kind, id, data, attachments),
         }
     }
 

@@ -59,6 +59,15 @@ pub fn write(text: &str, attachments: &[Bytes]) -> Bytes {
     out.freeze()
 }
 
+/// A message of bytes, as a packet of a body.
+pub fn write_binary(bytes: &[u8]) -> Bytes {
+    let size = 1 + base64::encoded_len(bytes.len(), true).unwrap_or_default();
+    let mut out = String::with_capacity(size);
+    out.push(char::from(BINARY));
+    STANDARD.encode_string(bytes, &mut out);
+    out.into()
+}
+
 /// What was meant for a body, as frames of a websocket: the session moved to one.
 pub fn to_frames(body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len() + HEADER);
@@ -129,6 +138,15 @@ mod tests {
                 wanted.put_slice(bytes);
             }
             prop_assert_eq!(frames, wanted.freeze());
+
+            for bytes in attachments {
+                let body = write_binary(&bytes);
+                let mut wanted = BytesMut::new();
+                put_header(&mut wanted, Opcode::Binary, false, bytes.len());
+                wanted.put_slice(&bytes);
+                prop_assert_eq!(to_frames(&body), wanted.freeze(), "it stands alone");
+                prop_assert_eq!(all(&body).unwrap(), [Packet::Binary(bytes)]);
+            }
         }
     }
 }

@@ -1,10 +1,15 @@
-//! A packet for clients: made once, framed once for each transport, compressed once, and shared by all who get it. Pure.
+//! A packet for clients: made once, framed once for each parser and transport, compressed once, and shared by all who get it.
+//! Pure.
 
-use std::cell::OnceCell;
+mod packed;
+
+use std::{borrow::Cow, cell::OnceCell};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
+use self::packed::Packed;
+use super::packet::MAIN;
 use crate::engine::{
     Packet,
     engine_io::{packet::MESSAGE, payload, request::Transport},
@@ -15,26 +20,46 @@ use crate::engine::{
     },
 };
 
+/// What a packet for clients is, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The client is in.
+    Connect = 0,
+    /// The client is sent away.
+    Disconnect = 1,
+    /// An event.
+    Event = 2,
+    /// The answer to one of the client's.
+    Ack = 3,
+    /// The client is not let in.
+    ConnectError = 4,
+}
+
 /// A packet on its way out.
 #[derive(Debug)]
 pub(in crate::engine) struct Outgoing {
+    kind: Kind,
+    namespace: Cow<'static, str>,
+    id: Option<i64>,
     /// What stands before the JSON.
     head: String,
     packet: Packet,
     frames: OnceCell<Bytes>,
     deflated: OnceCell<Bytes>,
     body: OnceCell<Bytes>,
+    /// For those who have another parser, if anybody has.
+    packed: OnceCell<Box<Packed>>,
 }
 
 impl Outgoing {
     /// An event; with an id, it asks for an answer.
     pub(in crate::engine) fn event(packet: Packet, id: Option<i64>) -> Outgoing {
-        Outgoing::new('2', '5', packet, id)
+        Outgoing::new(Kind::Event, Cow::Borrowed(MAIN), id, packet)
     }
 
     /// The answer to an event.
     pub(in crate::engine) fn ack(packet: Packet, id: i64) -> Outgoing {
-        Outgoing::new('3', '6', packet, Some(id))
+        Outgoing::new(Kind::Ack, Cow::Borrowed(MAIN), Some(id), packet)
     }
 
     /// The client is in; with a `pid`, it may recover later.
@@ -44,7 +69,7 @@ impl Outgoing {
             Some(pid) => json!({ "sid": sid, "pid": pid }),
             None => json!({ "sid": sid }),
         };
-        Outgoing::text(format!("0{answer}"))
+        Outgoing::protocol(Kind::Connect, Cow::Borrowed(MAIN), answer.to_string())
     }
 
     /// The client is not let in, and why.
@@ -54,46 +79,59 @@ impl Outgoing {
             None => json!({ "message": message }),
         };
         let namespace = match namespace {
-            super::packet::MAIN => String::new(),
-            other => format!("{other},"),
+            MAIN => Cow::Borrowed(MAIN),
+            other => Cow::Owned(other.to_owned()),
         };
-        Outgoing::text(format!("4{namespace}{error}"))
+        Outgoing::protocol(Kind::ConnectError, namespace, error.to_string())
     }
 
     /// The client is sent away.
     pub(in crate::engine) fn disconnected() -> Outgoing {
-        Outgoing::text("1".to_owned())
+        Outgoing::protocol(Kind::Disconnect, Cow::Borrowed(MAIN), String::new())
     }
 
-    fn new(plain: char, binary: char, packet: Packet, id: Option<i64>) -> Outgoing {
-        let mut head = match packet.attachments.len() {
-            0 => plain.to_string(),
-            count => format!("{binary}{count}-"),
+    fn protocol(kind: Kind, namespace: Cow<'static, str>, text: String) -> Outgoing {
+        let packet = Packet {
+            text,
+            attachments: Vec::new(),
         };
+        Outgoing::new(kind, namespace, None, packet)
+    }
+
+    fn new(kind: Kind, namespace: Cow<'static, str>, id: Option<i64>, packet: Packet) -> Outgoing {
+        let mut head = match (kind as u8, packet.attachments.len()) {
+            (kind, 0) => kind.to_string(),
+            // Those with bytes have numbers of their own.
+            (kind, count) => format!("{}{count}-", kind + 3),
+        };
+        if namespace != MAIN {
+            head.push_str(&namespace);
+            head.push(',');
+        }
         if let Some(id) = id {
             head.push_str(&id.to_string());
         }
         Outgoing {
+            kind,
+            namespace,
+            id,
             head,
             packet,
             frames: OnceCell::new(),
             deflated: OnceCell::new(),
             body: OnceCell::new(),
+            packed: OnceCell::new(),
         }
     }
 
-    fn text(head: String) -> Outgoing {
-        let packet = Packet {
-            text: String::new(),
-            attachments: Vec::new(),
-        };
-        Outgoing {
-            head,
-            packet,
-            frames: OnceCell::new(),
-            deflated: OnceCell::new(),
-            body: OnceCell::new(),
-        }
+    /// What the protocol itself says is short, and put down where others wait: it is not compressed.
+    fn is_protocol(&self) -> bool {
+        !matches!(self.kind, Kind::Event | Kind::Ack)
+    }
+
+    /// The packet in MessagePack, for those who have that parser.
+    pub(in crate::engine) fn packed(&self) -> &Packed {
+        self.packed.get_or_init(|| Box::new(Packed::new(self)))
     }
 
     /// The bytes for a transport: frames, or packets of a body.
@@ -119,9 +157,9 @@ impl Outgoing {
         let Packet { text, attachments } = &self.packet;
         let deflated = |parts: &[&[u8]]| {
             let length: usize = parts.iter().map(|part| part.len()).sum();
-            // What the protocol itself says is short, and put down where others wait.
-            let is_worth_it = length >= threshold && !text.is_empty();
-            is_worth_it.then(|| deflate(parts)).flatten()
+            (length >= threshold && !self.is_protocol())
+                .then(|| deflate(parts))
+                .flatten()
         };
         let first = deflated(&[&[MESSAGE], self.head.as_bytes(), text.as_bytes()]);
         let others: Vec<_> = attachments.iter().map(|bytes| deflated(&[bytes])).collect();
@@ -193,160 +231,4 @@ pub(in crate::engine) fn control_frame(opcode: Opcode, payload: &[u8]) -> Bytes 
 }
 
 #[cfg(test)]
-mod tests {
-    use sha2::{Digest, Sha256};
-
-    use super::*;
-    use crate::engine::websocket::deflate::inflate;
-
-    #[test]
-    fn both_forms() {
-        let packet = |text: &str, attachments: &[&'static [u8]]| Packet {
-            text: text.to_owned(),
-            attachments: attachments.iter().map(|b| Bytes::from_static(b)).collect(),
-        };
-        let placeholder = r#"["a",{"_placeholder":true,"num":0}]"#;
-        let message = json!({"code": "token_expired", "retry": false});
-        for (outgoing, text) in [
-            (Outgoing::event(packet(r#"["a",1]"#, &[]), None), r#"42["a",1]"#),
-            (
-                Outgoing::event(packet(r#"["a",1]"#, &[]), Some(12)),
-                r#"4212["a",1]"#,
-            ),
-            (Outgoing::ack(packet("[]", &[]), 0), "430[]"),
-            (
-                Outgoing::event(packet(placeholder, &[b"\x01\x02"]), None),
-                "451-[\"a\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQI=",
-            ),
-            (
-                Outgoing::ack(packet(placeholder, &[b""]), 7),
-                "461-7[\"a\",{\"_placeholder\":true,\"num\":0}]\u{1e}b",
-            ),
-            (
-                Outgoing::connected(Id::numbered(0), Some("p")),
-                r#"40{"sid":"AAAAAAAAAAAAAAAAAAAA","pid":"p"}"#,
-            ),
-            (
-                Outgoing::event(packet(r#"["a"]"#, &[]).with_offset("1-\""), None),
-                r#"42["a","1-\""]"#,
-            ),
-            (
-                Outgoing::event(packet(placeholder, &[b"\x01"]).with_offset("7"), None),
-                "451-[\"a\",{\"_placeholder\":true,\"num\":0},\"7\"]\u{1e}bAQ==",
-            ),
-            (
-                Outgoing::connected(Id::numbered(0), None),
-                r#"40{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#,
-            ),
-            (Outgoing::disconnected(), "41"),
-            (
-                Outgoing::refused("/x", "Invalid namespace", None),
-                r#"44/x,{"message":"Invalid namespace"}"#,
-            ),
-            (
-                Outgoing::refused("/", "no", Some(message)),
-                r#"44{"message":"no","data":{"code":"token_expired","retry":false}}"#,
-            ),
-        ] {
-            assert_eq!(outgoing.bytes(Transport::Polling), text);
-            let bytes = outgoing.bytes(Transport::Websocket);
-            assert_eq!(*bytes, payload::to_frames(text.as_bytes()));
-            let first = text.split('\u{1e}').next().unwrap();
-            assert_eq!(
-                (bytes[0], bytes[1] as usize, &bytes[2..2 + first.len()]),
-                (0x81, first.len(), first.as_bytes())
-            );
-            assert_eq!(
-                bytes.as_ptr(),
-                outgoing.bytes(Transport::Websocket).as_ptr(),
-                "made once"
-            );
-        }
-    }
-
-    /// The frames, as those read them who agreed on compression: the first byte of each, and its payload.
-    fn read(mut frames: &[u8]) -> Vec<(u8, Vec<u8>)> {
-        let mut seen = Vec::new();
-        while let [first, short, rest @ ..] = frames {
-            let (length, rest) = match short {
-                126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-                127 => panic!("no test is so long"),
-                short => (usize::from(*short), rest),
-            };
-            let (payload, after) = rest.split_at(length);
-            let payload = match first & 0x40 {
-                0 => payload.to_vec(),
-                _ => inflate(payload, 100_000).unwrap(),
-            };
-            seen.push((*first, payload));
-            frames = after;
-        }
-        seen
-    }
-
-    #[test]
-    fn the_compressed_form() {
-        let long = format!(r#"["a","{}"]"#, "long ".repeat(100));
-        let noise: Vec<u8> = (0..10_u8).flat_map(|n| Sha256::digest([n])).collect();
-        let (short, zeros, noise) = (
-            Bytes::from_static(b"abc"),
-            Bytes::from(vec![0; 400]),
-            Bytes::from(noise),
-        );
-        let (text, bytes, compressed) = (0x81, 0x82, 0x40);
-        for (json, attachments, firsts) in [
-            (long.as_str(), vec![], vec![text | compressed]),
-            (r#"["a",1]"#, vec![], vec![text]),
-            (
-                &long,
-                vec![short.clone(), zeros.clone(), noise.clone()],
-                vec![text | compressed, bytes, bytes | compressed, bytes],
-            ),
-            (
-                r#"["a"]"#,
-                vec![short.clone(), zeros],
-                vec![text, bytes, bytes | compressed],
-            ),
-            (r#"["a"]"#, vec![short, noise], vec![text, bytes, bytes]),
-        ] {
-            let packet = Packet {
-                text: json.to_owned(),
-                attachments,
-            };
-            let outgoing = Outgoing::event(packet, Some(7));
-            let plain = read(outgoing.bytes(Transport::Websocket));
-            let deflated = read(outgoing.deflated(100));
-            assert_eq!(
-                deflated.iter().map(|(first, _)| *first).collect::<Vec<_>>(),
-                firsts
-            );
-            let payloads =
-                |frames: Vec<(u8, Vec<u8>)>| -> Vec<_> { frames.into_iter().map(|f| f.1).collect() };
-            assert_eq!(payloads(deflated), payloads(plain));
-            let is_plain = firsts.iter().all(|first| first & compressed == 0);
-            let (made, frames) = (outgoing.deflated(100), outgoing.bytes(Transport::Websocket));
-            assert_eq!(made.as_ptr(), outgoing.deflated(100).as_ptr(), "made once");
-            assert_eq!(
-                made.as_ptr() == frames.as_ptr(),
-                is_plain,
-                "and not twice the same"
-            );
-            assert!(is_plain || made.len() < frames.len());
-        }
-        let over = Outgoing::event(
-            Packet {
-                text: long.clone(),
-                attachments: Vec::new(),
-            },
-            None,
-        );
-        let length = "42".len() + long.len();
-        assert_eq!(read(over.deflated(length + 1))[0].0, text, "below the threshold");
-        for protocol in [
-            Outgoing::connected(Id::numbered(0), None),
-            Outgoing::disconnected(),
-        ] {
-            assert_eq!(read(protocol.deflated(0))[0].0, text);
-        }
-    }
-}
+mod tests;

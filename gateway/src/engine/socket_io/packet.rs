@@ -43,10 +43,13 @@ pub const MOST_ATTACHMENTS: usize = 10;
 
 /// Brackets in brackets at most. Readers of JSON that call themselves for each would not survive many more, and what one
 /// client sends, others may have to read.
-const DEEPEST: usize = 128;
+pub const DEEPEST: usize = 128;
 
 /// Digits of an ack's number at most: more is no number that a client could count to.
 const LONGEST_ID: usize = 18;
+
+/// The highest number of an ack.
+pub const MOST_ID: i64 = 10_i64.pow(LONGEST_ID as u32) - 1;
 
 /// Reads a packet.
 ///
