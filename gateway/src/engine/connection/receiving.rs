@@ -161,13 +161,11 @@ impl Connection {
         }
     }
 
-    /// A packet in MessagePack came. The first one is a CONNECT, or it is none.
+    /// A packet in MessagePack came. With another one than a CONNECT nobody begins, whatever it is written in.
     fn receive_packed(self: &Arc<Self>, bytes: &[u8]) -> Result<(), CloseReason> {
         let packet = msgpack::reading::read(bytes, self.longest()).map_err(|_| CloseReason::ParseError)?;
         if packet.kind == Kind::Connect {
             self.is_packed.store(true, Ordering::Relaxed);
-        } else if !self.is_packed() {
-            return Err(CloseReason::ParseError);
         }
         self.take(
             packet.kind,

@@ -13,7 +13,11 @@ use serde_json::json;
 use super::*;
 use crate::engine::{
     AckId, Admitted, Application, Config, Event, Handshake, Malformed, Member, Packet, Recovery, Refused,
-    socket_io::outgoing::Outgoing,
+    engine_io::payload,
+    socket_io::{
+        msgpack::writing::write,
+        outgoing::{Kind, Outgoing},
+    },
 };
 
 /// Lets in who says so, and remembers what it is told.
@@ -231,4 +235,103 @@ async fn who_comes_back_gets_what_it_missed_before_it_is_told_that_it_is_in() {
     };
     let told = format!(r#"40{{"sid":"{}","pid":"secret"}}"#, connection.id);
     assert_eq!(packets, [r#"42["a"]"#, r#"42["b"]"#, &told]);
+}
+
+/// A packet in MessagePack.
+fn packed(kind: Kind, namespace: &str, data: &str) -> Vec<u8> {
+    write(kind, namespace, None, data, &[]).unwrap()
+}
+
+/// Waits for what comes next, as a client that polls gets it.
+async fn next(connection: &Connection) -> bytes::Bytes {
+    loop {
+        match poll(connection) {
+            Some(Polled::Packets(packets)) => break packets[0].clone(),
+            _ => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn whose_first_packet_is_in_messagepack_gets_all_like_that() {
+    let (connection, gone) = begin(usize::MAX);
+    let connect = |data| packed(Kind::Connect, "/", data);
+    let as_body = |packet: Vec<u8>| payload::write_binary(&packet);
+    connection
+        .receive_bytes(&packed(Kind::Connect, "/x", "{}"))
+        .unwrap();
+    let unknown = packed(Kind::ConnectError, "/x", r#"{"message":"Invalid namespace"}"#);
+    assert_eq!(next(&connection).await, as_body(unknown));
+    connection.receive_bytes(&connect(r#"{"as":"nobody"}"#)).unwrap();
+    let refused = packed(Kind::ConnectError, "/", r#"{"message":"no"}"#);
+    assert_eq!(next(&connection).await, as_body(refused));
+    connection.receive_bytes(&connect(r#"{"as":"member"}"#)).unwrap();
+    let told = format!(r#"{{"sid":"{}"}}"#, connection.id);
+    assert_eq!(next(&connection).await, as_body(connect(&told)));
+
+    connection
+        .receive_bytes(&packed(Kind::Event, "/", r#"["event",1]"#))
+        .unwrap();
+    connection.ping();
+    assert_eq!(next(&connection).await, "2", "the engine's own are as ever");
+    assert!(connection.send(&Outgoing::event(event(r#"["a",[1]]"#), None)));
+    assert!(connection.set_moving(true) && connection.move_to(None));
+    let frame = payload::to_frames(&as_body(packed(Kind::Event, "/", r#"["a",[1]]"#)));
+    assert_eq!(connection.waiting(), (Some(Transport::Websocket), frame.len()));
+
+    let leave = packed(Kind::Disconnect, "/", "");
+    assert_eq!(connection.receive_bytes(&leave), Err(CloseReason::TransportClose));
+    assert_eq!(*gone.lock().unwrap(), [CloseReason::ClientDisconnect]);
+}
+
+#[tokio::test]
+async fn nobody_speaks_two_languages() {
+    enum Sent {
+        Text(&'static str),
+        Bytes(Vec<u8>),
+    }
+    use Sent::{Bytes, Text};
+    let connect = || Bytes(packed(Kind::Connect, "/", r#"{"as":"member"}"#));
+    let elsewhere = || Bytes(packed(Kind::Connect, "/x", ""));
+    let text = Text(r#"40{"as":"member"}"#);
+    for (first, second) in [
+        (Text("40/x,"), connect()),
+        (Text(r#"40{"as":"member"}"#), connect()),
+        (Text(r#"40{"as":"nobody"}"#), connect()),
+        (Text("3"), Bytes(packed(Kind::Event, "/", r#"["a"]"#))),
+        (Text("3"), Bytes(packed(Kind::Disconnect, "/", ""))),
+        (Text("3"), Bytes(b"bytes".to_vec())),
+        (elsewhere(), Text("40/x,")),
+        (elsewhere(), text),
+        (connect(), Text(r#"42["a"]"#)),
+        (connect(), Text("41")),
+        (connect(), Text(r#"451-["a",{"_placeholder":true,"num":0}]"#)),
+        (connect(), Bytes(b"bytes".to_vec())),
+        (connect(), connect()),
+        (connect(), Bytes(packed(Kind::Event, "/x", r#"["a"]"#))),
+        (
+            connect(),
+            Bytes(packed(Kind::ConnectError, "/", r#"{"message":""}"#)),
+        ),
+    ] {
+        let (connection, _) = begin(usize::MAX);
+        let receive = |sent: &Sent| match sent {
+            Text(text) => connection.receive(text),
+            Bytes(bytes) => connection.receive_bytes(bytes),
+        };
+        assert_eq!(receive(&first), Ok(()));
+        // Whoever asked is let in, or refused.
+        connection.hub.tasks.close();
+        connection.hub.tasks.wait().await;
+        assert_eq!(receive(&second), Err(CloseReason::ParseError));
+    }
+    let (connection, _) = begin(usize::MAX);
+    let long = format!(r#"{{"as":"{}"}}"#, r"\u0000".repeat(40 << 10));
+    let long = packed(Kind::Connect, "/", &long);
+    assert!(long.len() < connection.longest());
+    assert_eq!(
+        connection.receive_bytes(&long),
+        Err(CloseReason::ParseError),
+        "as JSON it is longer"
+    );
 }

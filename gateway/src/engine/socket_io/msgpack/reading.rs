@@ -138,6 +138,8 @@ impl Json {
             match item {
                 Item::List(left) => json.open(b'[', left, &mut open)?,
                 Item::Map(left) => json.open(b'{', left, &mut open)?,
+                // What stands for them has a bracket of its own.
+                Item::Bytes(_) if open.len() >= DEEPEST => return None,
                 other => json.write(other)?,
             }
             let next = json.next(&mut open, items)?;
@@ -220,3 +222,6 @@ impl Json {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests;

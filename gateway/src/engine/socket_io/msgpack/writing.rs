@@ -176,3 +176,6 @@ fn write_number(out: &mut Vec<u8>, number: &str) -> Option<()> {
         _ => write_f64(out, number.parse().ok()?).ok(),
     }
 }
+
+#[cfg(test)]
+mod tests;

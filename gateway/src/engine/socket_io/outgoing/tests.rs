@@ -154,3 +154,69 @@ fn the_compressed_form() {
         assert_eq!(read(protocol.deflated(0))[0].0, text);
     }
 }
+
+#[test]
+fn the_other_parser() {
+    let zeros = Bytes::from(vec![0; 400]);
+    let text = r#"["a",{"_placeholder":true,"num":0}]"#;
+    let packet = Packet {
+        text: text.to_owned(),
+        attachments: vec![zeros.clone()],
+    };
+    let outgoing = Outgoing::event(packet, Some(7));
+    let message = super::super::msgpack::writing::write(Kind::Event, "/", Some(7), text, &[zeros]).unwrap();
+    let forms = outgoing.packed();
+    assert_eq!(read(forms.bytes(Transport::Websocket)), [(0x82, message.clone())]);
+    assert_eq!(*forms.bytes(Transport::Polling), payload::write_binary(&message));
+    assert_eq!(
+        payload::to_frames(forms.bytes(Transport::Polling)),
+        forms.bytes(Transport::Websocket)
+    );
+    assert_eq!(read(forms.deflated(100)), [(0xc2, message.clone())]);
+    assert!(forms.deflated(100).len() < 100);
+    for (made, again) in [
+        (
+            forms.bytes(Transport::Websocket),
+            outgoing.packed().bytes(Transport::Websocket),
+        ),
+        (
+            forms.bytes(Transport::Polling),
+            outgoing.packed().bytes(Transport::Polling),
+        ),
+        (forms.deflated(100), outgoing.packed().deflated(100)),
+    ] {
+        assert_eq!(made.as_ptr(), again.as_ptr(), "made once");
+    }
+    assert!(outgoing.frames.get().is_none(), "nobody else is there");
+
+    let length = message.len();
+    let over = |threshold| {
+        let packed = Packed::new(&outgoing);
+        read(packed.deflated(threshold))[0].0
+    };
+    assert_eq!(
+        (over(length), over(length + 1)),
+        (0xc2, 0x82),
+        "below the threshold"
+    );
+    for protocol in [
+        Outgoing::connected(Id::numbered(0), None),
+        Outgoing::refused("/", &"long".repeat(100), None),
+        Outgoing::disconnected(),
+    ] {
+        assert_eq!(read(protocol.packed().deflated(0))[0].0, 0x82);
+    }
+}
+
+#[test]
+fn what_is_no_json_is_not_sent_to_the_other_parser() {
+    let packet = Packet {
+        text: "[".to_owned(),
+        attachments: Vec::new(),
+    };
+    let outgoing = Outgoing::event(packet, None);
+    for transport in [Transport::Websocket, Transport::Polling] {
+        assert!(outgoing.packed().bytes(transport).is_empty());
+    }
+    assert!(outgoing.packed().deflated(0).is_empty());
+}
