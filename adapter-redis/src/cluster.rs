@@ -134,6 +134,7 @@ impl Cluster {
         metrics: Metrics,
     ) -> Self {
         let members = Mutex::new(Members::new(config.heartbeat_timeout));
+        let (reached, acks) = (Reach::new(id.clone()), Reach::new(id.clone()));
         let (census, answers, left) = (Requests::new(), Requests::new(), AtomicBool::new(false));
         Self {
             node: Arc::new(Node {
@@ -142,8 +143,8 @@ impl Cluster {
                 local,
                 config,
                 metrics,
-                reached: Reach::new(),
-                acks: Reach::new(),
+                reached,
+                acks,
                 census,
                 answers,
                 relays: Relays::new(),

@@ -67,7 +67,10 @@ impl Node {
         id: Option<&str>,
         mut journey: Option<&mut Journey>,
     ) -> Result<(Outcome, Published), PublishError> {
-        let counting = count.then(|| self.reached.open(publication.rooms.len()));
+        let counting = count.then(|| {
+            self.reached
+                .open(publication.rooms.len(), self.is_among(publication))
+        });
         let request = counting.as_ref().map(Counting::number);
         let sent = if publication.volatile && id.is_none() {
             self.send_local_first(publication, request).await
@@ -166,7 +169,9 @@ impl Node {
     ) -> Result<Requested, PublishError> {
         let publication = Publication::new(envelope, unix_ms());
         let mut journey = self.config.tap.journey();
-        let counting = self.acks.open(publication.rooms.len());
+        let mut counting = self
+            .acks
+            .open(publication.rooms.len(), self.is_among(&publication));
         let ack_timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let (receivers, complete) = match self
             .send(&publication, Some(counting.number()), Some(ack_timeout), None)
@@ -179,6 +184,7 @@ impl Node {
                 (sent.receivers, self.members().oldest_wire() >= 2)
             }
             Err(Unsent::NoLink) => {
+                counting = self.acks.open(1, true);
                 let handling = Handling {
                     request: Some(counting.number()),
                     ack_timeout_ms: Some(ack_timeout),
@@ -328,12 +334,21 @@ impl Node {
     }
 
     /// Without a bus there is nobody else. It takes its place behind what came from the bus before.
+    /// Whether what is published to the rooms comes to this node as well.
+    fn is_among(&self, publication: &Publication) -> bool {
+        let interests = self.bus.interests();
+        publication
+            .rooms
+            .iter()
+            .any(|room| interests.is_live(room.as_str()))
+    }
+
     async fn publish_here(
         &self,
         publication: &Publication,
         count: bool,
     ) -> Result<(Outcome, Published), PublishError> {
-        let counting = self.reached.open(1);
+        let counting = self.reached.open(1, true);
         let handling = Handling {
             request: count.then_some(counting.number()),
             ..Handling::default()

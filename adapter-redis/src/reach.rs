@@ -32,6 +32,7 @@ pub(crate) struct Counted<A> {
 }
 
 struct Table<A> {
+    own: NodeId,
     last: u64,
     open: HashMap<u64, Count<A>>,
 }
@@ -42,22 +43,26 @@ struct Count<A> {
     /// How many answers there will be; `None` until the bus has said.
     expected: Option<u64>,
     answers: Vec<(NodeId, A)>,
+    /// This node gets it as well, and has not answered: that comes at once, whoever else is dead.
+    is_own_missing: bool,
     dead: BTreeSet<NodeId>,
     done: Option<oneshot::Sender<()>>,
 }
 
 impl<A> Reach<A> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(own: NodeId) -> Self {
         Self {
             table: Arc::new(Mutex::new(Table {
+                own,
                 last: 0,
                 open: HashMap::new(),
             })),
         }
     }
 
-    /// Begins to count what is published in `frames` frames. To be done before that: answers are fast.
-    pub(crate) fn open(&self, frames: usize) -> Counting<A> {
+    /// Begins to count what is published in `frames` frames, to this node as well or only to others. To be done before
+    /// that: answers are fast.
+    pub(crate) fn open(&self, frames: usize, is_own: bool) -> Counting<A> {
         let (sender, done) = oneshot::channel();
         let mut table = lock(&self.table);
         table.last += 1;
@@ -66,6 +71,7 @@ impl<A> Reach<A> {
             frames,
             expected: None,
             answers: Vec::new(),
+            is_own_missing: is_own,
             dead: BTreeSet::new(),
             done: Some(sender),
         };
@@ -81,9 +87,11 @@ impl<A> Reach<A> {
     /// A node's answer. Whether anybody waits for it.
     pub(crate) fn answer(&self, number: u64, from: &NodeId, answer: A) -> bool {
         let mut table = lock(&self.table);
+        let is_own = table.own == *from;
         let Some(count) = table.open.get_mut(&number) else {
             return false;
         };
+        count.is_own_missing &= !is_own;
         if count.answers.iter().filter(|(node, _)| node == from).count() < count.frames {
             count.answers.push((from.clone(), answer));
             count.check();
@@ -91,7 +99,8 @@ impl<A> Reach<A> {
         true
     }
 
-    /// A node died: if no more answers are missing than nodes died, nobody waits for them.
+    /// A node died: if no more answers are missing than nodes died, nobody waits for them. The dead may not have been among
+    /// those that the bus passed it to, so that what is missing then is missing in what is answered, too.
     pub(crate) fn died(&self, node: &NodeId) {
         for count in lock(&self.table).open.values_mut() {
             if !count.answers.iter().any(|(from, _)| from == node) {
@@ -141,7 +150,8 @@ impl<A> Drop for Counting<A> {
 
 impl<A> Count<A> {
     fn check(&mut self) {
-        let heard = (self.answers.len() + self.dead.len()) as u64;
+        let dead = if self.is_own_missing { 0 } else { self.dead.len() };
+        let heard = (self.answers.len() + dead) as u64;
         if self.expected.is_some_and(|expected| heard >= expected)
             && let Some(done) = self.done.take()
         {
@@ -171,8 +181,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn as_many_answers_as_receivers_end_the_wait() {
-        let reach = Reach::new();
-        let counting = reach.open(1);
+        let reach = Reach::new(node(0));
+        let counting = reach.open(1, false);
         assert!(
             reach.answer(counting.number(), &node(1), 3),
             "before the bus has answered"
@@ -190,11 +200,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_waited_for_where_nobody_listens_and_a_missing_answer_is_known() {
-        let reach = Reach::<u64>::new();
+        let reach = Reach::<u64>::new(node(0));
         let start = Instant::now();
-        assert!(reach.open(1).wait(0, LIMIT).await.complete);
+        assert!(reach.open(1, false).wait(0, LIMIT).await.complete);
         assert_eq!(start.elapsed(), Duration::ZERO);
-        let counting = reach.open(1);
+        let counting = reach.open(1, false);
         reach.answer(counting.number(), &node(1), 1);
         assert!(!counting.wait(2, LIMIT).await.complete);
         assert_eq!(start.elapsed(), LIMIT);
@@ -202,8 +212,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_dead_are_not_waited_for_but_missed() {
-        let reach = Reach::<u64>::new();
-        let counting = reach.open(1);
+        let reach = Reach::<u64>::new(node(0));
+        let counting = reach.open(1, false);
         reach.answer(counting.number(), &node(1), 1);
         reach.died(&node(1));
         reach.died(&node(2));
@@ -213,10 +223,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_dead_do_not_stand_for_this_node() {
+        let reach = Reach::<u64>::new(node(0));
+        let counting = reach.open(1, true);
+        let number = counting.number();
+        let start = Instant::now();
+        // What was passed to nobody else, while others die.
+        let (counted, ()) = tokio::join!(counting.wait(1, LIMIT), async {
+            reach.died(&node(1));
+            reach.died(&node(2));
+            tokio::task::yield_now().await;
+            reach.answer(number, &node(0), 3);
+        });
+        assert!(counted.complete);
+        assert_eq!(counted.answers, [(node(0), 3)]);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_stops_waiting_leaves_nothing_behind() {
-        let reach = Reach::<u64>::new();
-        drop(reach.open(1));
-        let waiting = reach.open(1).wait(1, LIMIT);
+        let reach = Reach::<u64>::new(node(0));
+        drop(reach.open(1, false));
+        let waiting = reach.open(1, false).wait(1, LIMIT);
         assert_eq!(reach.len(), 1);
         drop(waiting);
         assert_eq!(reach.len(), 0);

@@ -46,7 +46,9 @@ export async function outage(on, redis, nodes, { leave, back }) {
 /** `apart`: from here on every node knew that it was alone. `together`: from here on they were one again. */
 function assertNothingLost(stream, clients, { apart, together }) {
   const doubt = stream.unconfirmed();
-  assert.deepEqual(doubt.filter((number) => number > apart), [], "no doubt once the state was known");
+  const late = doubt.filter((number) => number > apart);
+  const told = late.map((number) => `${number}: ${stream.answers.get(number)?.message ?? JSON.stringify(stream.answers.get(number))}`);
+  assert.deepEqual(late, [], `no doubt once the state was known, after ${apart} and before ${together}: ${told.join("; ")}`);
   stream.assertHeard(clients[0], { from: 1, but: doubt });
   for (const client of clients.slice(1)) stream.assertHeard(client, { from: together, but: doubt });
   for (let number = together; number <= stream.sent; number += 1) {
