@@ -27,7 +27,8 @@ describe(`${CLIENTS} clients`, () => {
   let nodes;
   let publishing;
   let sampling;
-  const peaks = [0, 0, 0];
+  /** New sessions in the busiest second of each node. */
+  let peaks = [0, 0, 0];
   const away = () => clients.filter((client) => !client.connected).length;
   const allBack = (limit) => until("every client is back", () => {
     if (away()) throw new Error(`${away()} are away`);
@@ -79,6 +80,7 @@ describe(`${CLIENTS} clients`, () => {
     const sessions = clients.map((client) => client.sessions);
     assert.ok(sessions.every((count) => count >= 2), "everybody had to move");
     report(t);
+    assertPeaks(t, 1.5);
   });
 
   test("a node is killed: all of its clients are back within 10 s, and after 15 s nothing of it is left", async (t) => {
@@ -99,15 +101,13 @@ describe(`${CLIENTS} clients`, () => {
       return true;
     }, { within: 15_000 - (performance.now() - began) });
     report(t);
+    // Nobody paces those of a node that is killed. A node lets in what it saved up in a second, and what comes in one.
+    assertPeaks(t, 2);
   });
 
-  test("and when all have gone, nobody is left anywhere", async (t) => {
+  test("and when all have gone, nobody is left anywhere", async () => {
     await publishing.stop();
     await sampling.stop();
-    for (const [n, peak] of peaks.entries()) {
-      t.diagnostic(`node ${n}: ${peak.toFixed(0)} new sessions in its busiest second, of ${BUDGET}`);
-      assert.ok(peak <= BUDGET * 1.5, `node ${n}: ${peak}`);
-    }
     assert.equal(clients.reduce((sum, client) => sum + client.disconnectPackets, 0), 0);
     clients.forEach((client) => client.close());
     for (const node of [nodes[0], nodes[2]]) {
@@ -118,6 +118,15 @@ describe(`${CLIENTS} clients`, () => {
       }, { within: 15_000 });
     }
   });
+
+  /** Since this was last looked at. */
+  function assertPeaks(t, most) {
+    for (const [n, peak] of peaks.entries()) {
+      t.diagnostic(`node ${n}: ${peak.toFixed(0)} new sessions in its busiest second, of ${BUDGET}`);
+      assert.ok(peak <= BUDGET * most, `node ${n}: ${peak}`);
+    }
+    peaks = [0, 0, 0];
+  }
 
   /** What was lost, and for how long who was away. */
   function report(t) {
