@@ -61,7 +61,7 @@ impl Connection {
     /// A session that polls.
     pub(super) fn polling(
         hub: &Arc<Hub>,
-        opening: Opening,
+        opening: Box<Opening>,
         held: Option<Held>,
     ) -> Result<Arc<Connection>, getrandom::Error> {
         Connection::begin(hub, opening, held, Out::polling(), false)
@@ -70,7 +70,7 @@ impl Connection {
     /// A session over a websocket: one that this side writes to at once, or one that its own task writes to.
     pub(super) fn websocket(
         hub: &Arc<Hub>,
-        opening: Opening,
+        opening: Box<Opening>,
         held: Option<Held>,
         direct: Option<TcpStream>,
         is_deflating: bool,
@@ -80,7 +80,7 @@ impl Connection {
 
     fn begin(
         hub: &Arc<Hub>,
-        opening: Opening,
+        opening: Box<Opening>,
         held: Option<Held>,
         out: Out,
         is_deflating: bool,

@@ -3,8 +3,6 @@
 pub mod payload;
 pub mod request;
 
-use serde_json::json;
-
 use super::{Config, ids::Id};
 
 /// The first character of a packet of text. A packet of bytes has none: it is a message.
@@ -30,13 +28,10 @@ pub const PROBE: (&str, &str) = ("2probe", "3probe");
 
 /// The packet that opens a session.
 pub(in crate::engine) fn open(sid: Id, config: &Config, can_upgrade: bool) -> String {
-    let upgrades: &[&str] = if can_upgrade { &["websocket"] } else { &[] };
-    let open = json!({
-        "sid": sid.to_string(),
-        "upgrades": upgrades,
-        "pingInterval": config.ping_interval.as_millis() as u64,
-        "pingTimeout": config.ping_timeout.as_millis() as u64,
-        "maxPayload": config.max_payload,
-    });
-    format!("0{open}")
+    let upgrades = if can_upgrade { r#""websocket""# } else { "" };
+    let (interval, timeout) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
+    let most = config.max_payload;
+    format!(
+        r#"0{{"sid":"{sid}","upgrades":[{upgrades}],"pingInterval":{interval},"pingTimeout":{timeout},"maxPayload":{most}}}"#
+    )
 }

@@ -1,6 +1,8 @@
 //! The byte streams below the engine: accepted here, closed from here, cut when a peer stops reading.
 //!
-//! A connection that becomes a plain websocket leaves this file: the engine writes to its socket directly.
+//! A connection that becomes a plain websocket leaves this file: the engine writes to its socket directly. What was said
+//! last in HTTP waits for the websocket's first word, and goes out together with it: what is sent costs a connection more
+//! than all else that is done for it.
 
 mod listener;
 mod serve;
@@ -28,6 +30,9 @@ use tokio_util::{
 pub use self::listener::{Listener, Security, TlsHandshake};
 pub use self::serve::serve;
 use self::tcp::Tcp;
+
+/// How the answer begins that ends HTTP on a connection. No other answer does, and nothing comes behind it that is HTTP.
+const SWITCH: &[u8] = b"HTTP/1.1 101 ";
 
 /// All open connections of a listener.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +83,8 @@ impl Connected<IncomingStream<'_, Listener>> for Peer {
 #[derive(Debug)]
 pub struct Stream {
     wire: Wire,
+    /// The answer that ended HTTP, see [`Stream::take_switch`]; `None` = it was taken.
+    switch: Option<Vec<u8>>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     _open: TaskTrackerToken,
 }
@@ -93,9 +100,21 @@ impl Stream {
     fn new(wire: Wire, connections: &Connections) -> Stream {
         Stream {
             wire,
+            switch: Some(Vec::new()),
             closing: Box::pin(connections.closing.clone().cancelled_owned()),
             _open: connections.open.token(),
         }
+    }
+
+    /// The answer by which HTTP ended on this connection. It was not sent: whoever has the connection now says it before
+    /// anything else.
+    pub(super) fn take_switch(&mut self) -> Vec<u8> {
+        self.switch.take().unwrap_or_default()
+    }
+
+    /// Where to put what is about to be written, when it is the end of HTTP.
+    fn switch(&mut self, begin: &[u8]) -> Option<&mut Vec<u8>> {
+        self.switch.as_mut().filter(|_| begin.starts_with(SWITCH))
     }
 
     /// The socket itself, when nothing is between it and what is sent; or the stream.
@@ -132,6 +151,10 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(switch) = self.switch(buf) {
+            switch.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
         match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
@@ -143,6 +166,13 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let begin = bufs.first().map_or(&[][..], |first| first);
+        if let Some(switch) = self.switch(begin) {
+            for part in bufs {
+                switch.extend_from_slice(part);
+            }
+            return Poll::Ready(Ok(switch.len()));
+        }
         match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
@@ -198,6 +228,27 @@ mod tests {
     #[test]
     fn tls_costs_plain_connections_nothing() {
         assert_eq!(size_of::<Wire>(), size_of::<Tcp>());
+    }
+
+    #[tokio::test]
+    async fn what_ends_http_waits_for_what_comes_behind_it() {
+        let (mut stream, mut peer, _connections) = pair(PATIENCE).await;
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(switch).await.unwrap();
+        stream.flush().await.unwrap();
+        let held = stream.take_switch();
+        assert_eq!(held, switch);
+        assert!(stream.take_switch().is_empty(), "it is said once");
+        stream.write_all(b"first, ").await.unwrap();
+        stream.write_all(switch).await.unwrap();
+        drop(stream);
+        let mut received = Vec::new();
+        timeout(PATIENCE, peer.read_to_end(&mut received))
+            .await
+            .unwrap()
+            .unwrap();
+        let expect = [b"first, ", &switch[..]].concat();
+        assert_eq!(received, expect, "whoever took it may write it");
     }
 
     #[tokio::test]

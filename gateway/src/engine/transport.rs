@@ -89,13 +89,14 @@ fn open_websocket(hub: &Arc<Hub>, mut request: Request) -> Response {
     let agreed = deflating(hub, &request);
     let is_deflating = agreed.is_some();
     let (opening, held) = opening(request);
-    let own = hub.clone();
-    hub.tasks.spawn(async move {
-        // A client that is gone by now has seen nothing.
-        if let Some(wire) = Wire::of(upgraded.await, is_deflating) {
-            websocket::open(&own, opening, held, wire);
-        }
-    });
+    let beginning = websocket::Beginning {
+        hub: hub.clone(),
+        opening,
+        held,
+        upgraded,
+        is_deflating,
+    };
+    hub.tasks.spawn(websocket::Session::Beginning(beginning));
     switching(accept, agreed)
 }
 
@@ -125,14 +126,14 @@ fn deflating(hub: &Hub, request: &Request) -> Option<HeaderValue> {
 }
 
 /// What of a request is needed until the client is in, and what for as long as it is.
-fn opening(request: Request) -> (Opening, Option<Held>) {
+fn opening(request: Request) -> (Box<Opening>, Option<Held>) {
     let (mut request, _) = request.into_parts();
     let held = request.extensions.remove::<Held>();
     let peer = request
         .extensions
         .get::<ConnectInfo<Peer>>()
         .map(|c| c.0.address());
-    (Opening { request, peer }, held)
+    (Box::new(Opening { request, peer }), held)
 }
 
 fn switching(accept: HeaderValue, agreed: Option<HeaderValue>) -> Response {

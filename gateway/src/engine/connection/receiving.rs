@@ -3,6 +3,7 @@
 use std::{
     mem,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::Connection;
 use crate::engine::{
     AckId, CloseReason, Event, Packet as Arguments, Recovery, Refused,
     engine_io::packet,
-    hub::{Counterpart, Entry},
+    hub::{Counterpart, Decided, Entry},
     opening::Opening,
     socket_io::{
         attachments::Waiting,
@@ -60,9 +61,9 @@ enum Standing {
 }
 
 impl Inner {
-    pub(super) fn outside(opening: Opening) -> Inner {
+    pub(super) fn outside(opening: Box<Opening>) -> Inner {
         Inner {
-            standing: Standing::Outside(Box::new(opening)),
+            standing: Standing::Outside(opening),
             has_spoken: false,
             refusals: 0,
             waiting: None,
@@ -290,18 +291,31 @@ impl Connection {
         let Some(door) = self.hub.door() else {
             return Err(CloseReason::ServerShutdown);
         };
+        let unfinished = Unfinished(self);
+        let mut deciding = door.ask(self.socket(), auth, opening);
+        // Most is decided without waiting for anybody, and needs no task.
+        let decided = deciding.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        mem::forget(unfinished);
+        if let Poll::Ready(decided) = decided {
+            self.decide(decided);
+            return Ok(());
+        }
         let connection = self.clone();
         self.hub.tasks.spawn(async move {
             // Whatever becomes of it: who asks is not kept waiting.
             let unfinished = Unfinished(&connection);
-            let decided = door.ask(connection.socket(), auth, opening).await;
+            let decided = deciding.await;
             mem::forget(unfinished);
-            match decided {
-                Ok(entry) => connection.enter(entry),
-                Err((opening, refused)) => connection.refuse(opening, refused),
-            }
+            connection.decide(decided);
         });
         Ok(())
+    }
+
+    fn decide(self: &Arc<Self>, decided: Decided) {
+        match decided {
+            Ok(entry) => self.enter(entry),
+            Err((opening, refused)) => self.refuse(opening, refused),
+        }
     }
 
     /// The client is in: it is in all its rooms, and it is told first.

@@ -39,6 +39,9 @@ impl Application for Desk {
     type Member = Counterpart;
 
     async fn connect(&self, handshake: Handshake<'_>) -> Result<Admitted<Counterpart>, Refused> {
+        if handshake.auth["later"] == true {
+            tokio::task::yield_now().await;
+        }
         match handshake.auth["as"].as_str() {
             Some("member") => Ok(Admitted {
                 member: Arc::new(Counterpart(self.gone.clone())),
@@ -85,10 +88,10 @@ fn begin(max_outbound: usize) -> (Arc<Connection>, Arc<Mutex<Vec<CloseReason>>>)
     let (hub, desk) = (Arc::new(Hub::new(config)), Desk::default());
     let gone = desk.gone.clone();
     hub.open(Arc::new(desk));
-    let opening = Opening {
+    let opening = Box::new(Opening {
         request: Request::new(()).into_parts().0,
         peer: None,
-    };
+    });
     (Connection::polling(&hub, opening, None).unwrap(), gone)
 }
 
@@ -144,7 +147,7 @@ async fn whoever_was_let_in_is_told_the_end_once() {
 #[tokio::test]
 async fn who_is_gone_before_it_is_let_in_was_never_connected() {
     let (connection, gone) = begin(usize::MAX);
-    connection.receive(r#"40{"as":"member"}"#).unwrap();
+    connection.receive(r#"40{"as":"member","later":true}"#).unwrap();
     connection.close(CloseReason::TransportClose);
     connection.hub.tasks.close();
     connection.hub.tasks.wait().await;
@@ -154,10 +157,19 @@ async fn who_is_gone_before_it_is_let_in_was_never_connected() {
 
 #[tokio::test]
 async fn who_asks_an_application_that_breaks_is_not_kept_waiting() {
-    let (connection, gone) = begin(usize::MAX);
-    ask(&connection, "panic").await.unwrap();
-    assert_eq!(connection.transport(), None);
-    assert!(gone.lock().unwrap().is_empty());
+    for (is_later, asks) in [
+        (false, r#"40{"as":"panic"}"#),
+        (true, r#"40{"as":"panic","later":true}"#),
+    ] {
+        let (connection, gone) = begin(usize::MAX);
+        // Who decides at once is heard by whoever reads.
+        let asked = catch_unwind(AssertUnwindSafe(|| connection.receive(asks)));
+        assert_eq!(asked.is_ok(), is_later);
+        connection.hub.tasks.close();
+        connection.hub.tasks.wait().await;
+        assert_eq!(connection.transport(), None);
+        assert!(gone.lock().unwrap().is_empty());
+    }
 }
 
 #[tokio::test]

@@ -64,12 +64,11 @@ impl Outgoing {
 
     /// The client is in; with a `pid`, it may recover later.
     pub(in crate::engine) fn connected(socket: Id, pid: Option<&str>) -> Outgoing {
-        let sid = socket.to_string();
         let answer = match pid {
-            Some(pid) => json!({ "sid": sid, "pid": pid }),
-            None => json!({ "sid": sid }),
+            Some(pid) => format!(r#"{{"sid":"{socket}","pid":{}}}"#, Value::from(pid)),
+            None => format!(r#"{{"sid":"{socket}"}}"#),
         };
-        Outgoing::protocol(Kind::Connect, Cow::Borrowed(MAIN), answer.to_string())
+        Outgoing::protocol(Kind::Connect, Cow::Borrowed(MAIN), answer)
     }
 
     /// The client is not let in, and why.

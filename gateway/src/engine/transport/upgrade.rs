@@ -51,6 +51,13 @@ impl Wire {
 
 /// Moves a session to a websocket, if its client does what it has to do in time.
 pub(super) async fn run(connection: &Arc<Connection>, mut wire: Wire) {
+    let switch = wire.stream.take_switch();
+    if !matches!(
+        timeout(PATIENCE, wire.stream.write_all(&switch)).await,
+        Ok(Ok(()))
+    ) {
+        return;
+    }
     if !connection.set_moving(true) {
         return; // One at a time. The stream ends.
     }

@@ -6,13 +6,15 @@
 use std::{
     cell::RefCell,
     future::Future,
-    io,
+    io, mem,
     ops::ControlFlow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use bytes::BytesMut;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::upgrade::Wire;
@@ -41,24 +43,79 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
-/// A session begins over a websocket.
-pub(super) fn open(hub: &Arc<Hub>, opening: Opening, held: Option<Held>, wire: Wire) {
-    let Wire {
-        stream,
-        early,
-        is_deflating,
-    } = wire;
-    let (direct, secured) = stream.split();
-    let connection = match Connection::websocket(hub, opening, held, direct, is_deflating) {
-        Ok(connection) => connection,
-        Err(error) => return tracing::error!(%error, "no random numbers for a session's ids"),
-    };
-    connection.push_frame(&text_frame(&engine_io::open(connection.sid, &hub.config, false)));
-    let mut reader = Reader::new(connection, Messages::default());
-    if !early.is_empty() && reader.read(&mut early.to_vec()).is_err() {
-        return;
+/// A session that is to begin over a websocket.
+pub(super) struct Beginning {
+    pub(super) hub: Arc<Hub>,
+    pub(super) opening: Box<Opening>,
+    pub(super) held: Option<Held>,
+    pub(super) upgraded: OnUpgrade,
+    pub(super) is_deflating: bool,
+}
+
+/// The task of a session that begins over a websocket, from the end of HTTP on. It is one and the same, since a task costs
+/// more than what each of its parts does.
+pub(super) enum Session {
+    /// HTTP has not ended.
+    Beginning(Beginning),
+    /// It has.
+    Direct(Direct),
+    /// It has, and there is TLS below.
+    Secured(Secured),
+    /// The connection is gone.
+    Over,
+}
+
+impl Future for Session {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut *self {
+                Session::Beginning(beginning) => {
+                    let upgraded = ready!(Pin::new(&mut beginning.upgraded).poll(cx));
+                    if let Session::Beginning(beginning) = mem::replace(&mut *self, Session::Over) {
+                        *self = beginning.open(upgraded);
+                    }
+                }
+                Session::Direct(direct) => return Pin::new(direct).poll(cx),
+                Session::Secured(secured) => return Pin::new(secured).poll(cx),
+                Session::Over => return Poll::Ready(()),
+            }
+        }
     }
-    reader.spawn(secured);
+}
+
+impl Beginning {
+    fn open(self, upgraded: Result<Upgraded, hyper::Error>) -> Session {
+        let Beginning {
+            hub, opening, held, ..
+        } = self;
+        // A client that is gone by now has seen nothing.
+        let Some(wire) = Wire::of(upgraded, self.is_deflating) else {
+            return Session::Over;
+        };
+        let Wire {
+            mut stream,
+            early,
+            is_deflating,
+        } = wire;
+        let mut first = BytesMut::from(&*stream.take_switch());
+        let (direct, secured) = stream.split();
+        let connection = match Connection::websocket(&hub, opening, held, direct, is_deflating) {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::error!(%error, "no random numbers for a session's ids");
+                return Session::Over;
+            }
+        };
+        first.extend_from_slice(&text_frame(&engine_io::open(connection.sid, &hub.config, false)));
+        connection.push_frame(&first.freeze());
+        let mut reader = Reader::new(connection, Messages::default());
+        if !early.is_empty() && reader.read(&mut early.to_vec()).is_err() {
+            return Session::Over;
+        }
+        reader.go_on(secured)
+    }
 }
 
 /// A session that polled goes on over a websocket.
@@ -66,7 +123,8 @@ pub(super) fn take_over(connection: &Arc<Connection>, wire: Wire, messages: Mess
     let (direct, secured) = wire.stream.split();
     connection.set_deflating(wire.is_deflating);
     if connection.move_to(direct) {
-        Reader::new(connection.clone(), messages).spawn(secured);
+        let session = Reader::new(connection.clone(), messages).go_on(secured);
+        connection.hub.tasks.spawn(session);
     }
 }
 
@@ -106,12 +164,11 @@ impl Reader {
         Reader { connection, messages }
     }
 
-    fn spawn(self, secured: Option<Box<Stream>>) {
-        let tasks = self.connection.hub.tasks.clone();
+    fn go_on(self, secured: Option<Box<Stream>>) -> Session {
         match secured {
-            None => tasks.spawn(Direct(self)),
-            Some(stream) => tasks.spawn(Secured { reader: self, stream }),
-        };
+            None => Session::Direct(Direct(self)),
+            Some(stream) => Session::Secured(Secured { reader: self, stream }),
+        }
     }
 
     /// Takes what came.
@@ -166,8 +223,8 @@ impl Drop for Reader {
     }
 }
 
-/// The task of a plain websocket.
-struct Direct(Reader);
+/// A plain websocket.
+pub(super) struct Direct(Reader);
 
 impl Future for Direct {
     type Output = ();
@@ -194,8 +251,8 @@ impl Future for Direct {
     }
 }
 
-/// The task of a websocket with TLS.
-struct Secured {
+/// A websocket with TLS.
+pub(super) struct Secured {
     reader: Reader,
     stream: Box<Stream>,
 }

@@ -30,7 +30,7 @@ async fn session(max_outbound: usize) -> (Arc<Connection>, TcpStream, JoinSet<()
     };
     let hub = Sockets::new(config).0;
     let (request, ()) = Request::new(()).into_parts();
-    let opening = Opening { request, peer: None };
+    let opening = Box::new(Opening { request, peer: None });
     let connection = Connection::websocket(&hub, opening, None, Some(stream), false).unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { hub.keep_time().await });
