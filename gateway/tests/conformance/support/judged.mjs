@@ -46,13 +46,16 @@ export function judged({ clients, seconds, rest }) {
     const found = () => Object.fromEntries(Object.entries(crowd.wrong()).map(([what, list]) => [what, list.length]));
     const none = Object.fromEntries(Object.keys(NOTHING).map((what) => [what, 0]));
 
-    // An event that the last connection of somebody got from the system room, which it never leaves.
-    const listener = one(presences, (presence) => presence.ended === undefined && presence.heard.length > 20 && presence.pings);
-    const isSure = ({ key }) => {
+    // An event that the last connection of somebody got from the system room, which it never leaves, before others of the same
+    // source: it would not have come late otherwise.
+    const surely = ({ rooms, heard }) => heard.findIndex(({ key }, at) => {
       const fact = facts.get(key);
-      return fact.rooms.includes("system") && fact.except.length === 0 && fact.source && listener.rooms.get("system")[0].sure < fact.started;
-    };
-    const at = listener.heard.findIndex(isSure);
+      const isSure = fact?.source && fact.rooms.includes("system") && fact.except.length === 0 && rooms.get("system")?.[0].sure < fact.started;
+      return isSure && heard.some((later, n) => n > at && facts.get(later.key)?.source === fact.source);
+    });
+    const listener = one(presences, (presence) =>
+      presence.ended === undefined && presence.heard.length > 20 && presence.pings && surely(presence) >= 0);
+    const at = surely(listener);
     const [dropped] = listener.heard.splice(at, 1);
     assert.deepEqual(found(), { ...none, missing: 1 }, "one that was dropped");
     listener.heard.splice(at, 0, dropped, dropped);
