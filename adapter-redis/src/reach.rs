@@ -169,6 +169,7 @@ fn lock<A>(table: &Mutex<Table<A>>) -> MutexGuard<'_, Table<A>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use futures_util::FutureExt as _;
     use tokio::time::Instant;
 
     use super::*;
@@ -229,12 +230,13 @@ mod tests {
         let number = counting.number();
         let start = Instant::now();
         // What was passed to nobody else, while others die.
-        let (counted, ()) = tokio::join!(counting.wait(1, LIMIT), async {
-            reach.died(&node(1));
-            reach.died(&node(2));
-            tokio::task::yield_now().await;
-            reach.answer(number, &node(0), 3);
-        });
+        let mut waiting = std::pin::pin!(counting.wait(1, LIMIT));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        reach.died(&node(1));
+        reach.died(&node(2));
+        assert!(waiting.as_mut().now_or_never().is_none(), "nobody has answered");
+        reach.answer(number, &node(0), 3);
+        let counted = waiting.await;
         assert!(counted.complete);
         assert_eq!(counted.answers, [(node(0), 3)]);
         assert_eq!(start.elapsed(), Duration::ZERO);
