@@ -13,6 +13,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -30,9 +34,6 @@ use tokio_util::{
 pub use self::listener::{Listener, Security, TlsHandshake};
 pub use self::serve::serve;
 use self::tcp::Tcp;
-
-/// How the answer begins that ends HTTP on a connection. No other answer does, and nothing comes behind it that is HTTP.
-const SWITCH: &[u8] = b"HTTP/1.1 101 ";
 
 /// All open connections of a listener.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +86,8 @@ pub struct Stream {
     wire: Wire,
     /// The answer that ended HTTP, see [`Stream::take_switch`]; `None` = it was taken.
     switch: Option<Vec<u8>>,
+    /// Whoever answers requests has answered with it: what is written from now on waits.
+    is_switching: Arc<AtomicBool>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     _open: TaskTrackerToken,
 }
@@ -101,6 +104,7 @@ impl Stream {
         Stream {
             wire,
             switch: Some(Vec::new()),
+            is_switching: Arc::default(),
             closing: Box::pin(connections.closing.clone().cancelled_owned()),
             _open: connections.open.token(),
         }
@@ -112,9 +116,16 @@ impl Stream {
         self.switch.take().unwrap_or_default()
     }
 
+    /// To be set when HTTP ends with the answer that is about to be written. Not by looking at what is written: that may be
+    /// anybody's text.
+    fn switching(&self) -> Arc<AtomicBool> {
+        self.is_switching.clone()
+    }
+
     /// Where to put what is about to be written, when it is the end of HTTP.
-    fn switch(&mut self, begin: &[u8]) -> Option<&mut Vec<u8>> {
-        self.switch.as_mut().filter(|_| begin.starts_with(SWITCH))
+    fn switch(&mut self) -> Option<&mut Vec<u8>> {
+        let is_switching = self.is_switching.load(Ordering::Relaxed);
+        self.switch.as_mut().filter(|_| is_switching)
     }
 
     /// The socket itself, when nothing is between it and what is sent; or the stream.
@@ -151,7 +162,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(switch) = self.switch(buf) {
+        if let Some(switch) = self.switch() {
             switch.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
@@ -166,12 +177,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let begin = bufs.first().map_or(&[][..], |first| first);
-        if let Some(switch) = self.switch(begin) {
+        if let Some(switch) = self.switch() {
+            let before = switch.len();
             for part in bufs {
                 switch.extend_from_slice(part);
             }
-            return Poll::Ready(Ok(switch.len()));
+            return Poll::Ready(Ok(switch.len() - before));
         }
         match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
@@ -234,7 +245,11 @@ mod tests {
     async fn what_ends_http_waits_for_what_comes_behind_it() {
         let (mut stream, mut peer, _connections) = pair(PATIENCE).await;
         let switch = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
+        // What only looks like it is anybody's.
         stream.write_all(switch).await.unwrap();
+        stream.switching().store(true, Ordering::Relaxed);
+        stream.write_all(&switch[..20]).await.unwrap();
+        stream.write_all(&switch[20..]).await.unwrap();
         stream.flush().await.unwrap();
         let held = stream.take_switch();
         assert_eq!(held, switch);
@@ -247,7 +262,7 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
-        let expect = [b"first, ", &switch[..]].concat();
+        let expect = [&switch[..], b"first, ", switch].concat();
         assert_eq!(received, expect, "whoever took it may write it");
     }
 

@@ -1,9 +1,9 @@
 //! HTTP over the streams of a listener.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{convert::Infallible, future::Future, pin::pin, sync::atomic::Ordering, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo, serve::Listener as _};
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -31,9 +31,17 @@ pub async fn serve(mut listener: Listener, routes: Router, over: impl Future<Out
         tokio::select! {
             (stream, address) = listener.accept() => {
                 let (routes, peer) = (TowerToHyperService::new(routes.clone()), Peer::from(address));
+                let switching = stream.switching();
                 let service = service_fn(move |mut request: Request<Incoming>| {
                     request.extensions_mut().insert(ConnectInfo(peer));
-                    routes.call(request.map(Body::new))
+                    let (answering, switching) = (routes.call(request.map(Body::new)), switching.clone());
+                    async move {
+                        let answer = answering.await?;
+                        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                            switching.store(true, Ordering::Relaxed);
+                        }
+                        Ok::<_, Infallible>(answer)
+                    }
                 });
                 let serving = http1::Builder::new()
                     .timer(TokioTimer::new())
