@@ -7,7 +7,7 @@
 //!
 //! A Redis Cluster will have a subscriber for each master here, each with its part of the interests.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fred::error::{Error, ErrorKind};
@@ -46,7 +46,7 @@ pub use resp::read_replies;
 
 /// How many publications may be on their way to Redis. Less than [`link::COMMAND_BUFFER`], because a client of fred
 /// whose own buffer was full once does not flush reliably any more.
-const IN_FLIGHT: usize = 8192;
+const IN_FLIGHT: u32 = 8192;
 
 /// A node's link to Redis.
 ///
@@ -114,7 +114,7 @@ impl RedisBus {
             metrics,
             state: watch::Sender::new(BusState::Connecting),
             publisher: Mutex::new(None),
-            in_flight: Semaphore::new(IN_FLIGHT),
+            in_flight: Semaphore::new(IN_FLIGHT as usize),
             interests,
             intake,
             library: Library::default(),
@@ -134,7 +134,8 @@ impl RedisBus {
     }
 
     /// Ends the link in good order: publications that are on their way are answered first, for as long as
-    /// [`RedisConfig::command_timeout`]. Afterwards the state stays [`BusState::Reconnecting`].
+    /// [`RedisConfig::command_timeout`]; what is published meanwhile is [`BusError::Disconnected`]. Afterwards the state
+    /// stays [`BusState::Reconnecting`].
     pub async fn close(&self) {
         self.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -212,17 +213,23 @@ impl Shared {
     }
 
     fn begin(&self) -> Result<(fred::clients::Client, SemaphorePermit<'_>), BusError> {
-        let publisher = self
-            .publisher
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or(BusError::Disconnected)?;
-        let permit = self
-            .in_flight
-            .try_acquire()
+        // Taken before the publisher is looked at: who retires that waits until all permits are back.
+        let permit = self.in_flight.try_acquire();
+        let publisher = self.publisher().clone().ok_or(BusError::Disconnected)?;
+        let permit = permit
             .map_err(|_| BusError::Refused(format!("{IN_FLIGHT} publications are on their way already")))?;
         Ok((publisher, permit))
+    }
+
+    /// Nobody publishes any more, and what was on its way is answered, when this is done.
+    async fn retire_publisher(&self) {
+        *self.publisher() = None;
+        // It is never closed, and holds exactly as many.
+        let _ = self.in_flight.acquire_many(IN_FLIGHT).await;
+    }
+
+    fn publisher(&self) -> MutexGuard<'_, Option<fred::clients::Client>> {
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspect<T>(&self, result: Result<T, BusError>) -> Result<T, BusError> {
@@ -233,12 +240,12 @@ impl Shared {
     }
 
     fn connected(&self, publisher: fred::clients::Client) {
-        *self.publisher.lock().unwrap_or_else(PoisonError::into_inner) = Some(publisher);
+        *self.publisher() = Some(publisher);
         self.state.send_replace(BusState::Connected);
     }
 
     fn lost(&self, state: BusState) {
-        *self.publisher.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.publisher() = None;
         self.interests.link_down();
         self.state
             .send_if_modified(|now| std::mem::replace(now, state) != state);

@@ -90,6 +90,15 @@ impl Noticing {
             .value(&format!("roomcast_notices_total{{type={kind},outcome=written}}"))
     }
 
+    /// Waits until it has counted so many connects and disconnects: a notice can be read in Redis before Redis' answer
+    /// has come to who wrote it.
+    async fn counted(&self, connects: u64, disconnects: u64) {
+        eventually("what was written is counted", LIMIT, || {
+            (self.count("connect"), self.count("disconnect")) == (connects, disconnects)
+        })
+        .await;
+    }
+
     #[allow(clippy::float_cmp, reason = "a whole number")]
     fn is_idle(&self) -> bool {
         self.recorded.gauge("roomcast_notices_waiting") == 0.0
@@ -138,7 +147,7 @@ async fn a_backend_reads_who_came_and_who_went() {
     assert_eq!(came["at"], "1785000000123");
     assert_eq!(went["reason"], "ping_timeout");
     assert!(went["at"].parse::<u64>().unwrap() > 1_600_000_000_000);
-    assert_eq!((node.count("connect"), node.count("disconnect")), (2, 1));
+    node.counted(2, 1).await;
     assert_eq!(read.connections.len(), 2);
     assert_ne!(
         read.entries[0]["connection"], read.entries[1]["connection"],
@@ -179,8 +188,11 @@ async fn the_survivors_report_the_sessions_of_a_killed_node_once() {
         lost.iter()
             .all(|entry| entry["node"] == id && entry["user"] == "ann")
     );
-    let reported: u64 = survivors.iter().map(|node| node.count("disconnect")).sum();
-    assert_eq!(reported, lost.len() as u64);
+    eventually("what was written is counted", LIMIT, || {
+        let reported: u64 = survivors.iter().map(|node| node.count("disconnect")).sum();
+        reported == lost.len() as u64
+    })
+    .await;
     assert_eq!(server.announced(&id), 0);
     // Nothing more comes of it.
     sleep(LEASE).await;
@@ -199,7 +211,7 @@ async fn when_all_nodes_died_the_next_one_reports() {
     let next = Noticing::start(server.config()).await;
     let read = written(&server, "all are reported", |read| read.ends() == 3).await;
     read.assert_paired(0);
-    assert_eq!(next.count("disconnect"), 3);
+    next.counted(0, 3).await;
 }
 
 /// As a survivor does that is killed in the middle of it.

@@ -1,5 +1,6 @@
 //! The bus over a Redis that the test starts, stops, kills and freezes (`ROOMCAST_TEST_REDIS=1`).
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use adapter_redis::{
     Arrival, Arrivals, Bus, BusError, BusState, Channel, Gap, Inbound, NodeId, RedisBus, RedisConfig,
 };
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -290,7 +292,7 @@ async fn too_many_publications_at_once_are_refused() {
     };
     let mut node = Node::connected(config(server.url())).await;
     server.signal("-STOP");
-    let sent = futures_util::future::join_all((0..9_000).map(|_| node.publish("x"))).await;
+    let sent = join_all((0..9_000).map(|_| node.publish("x"))).await;
     let refused = sent
         .iter()
         .filter(|sent| matches!(sent, Err(BusError::Refused(_))))
@@ -409,7 +411,7 @@ async fn a_node_that_does_not_read_loses_messages_and_knows_how_many() {
     let publisher = Node::connected(config(server.url())).await;
     for _ in 0..SENT / 1_000 {
         let thousand = (0..1_000).map(|_| publisher.bus.publish(&Channel::Publish, Bytes::from_static(b"x")));
-        let receivers = futures_util::future::join_all(thousand).await;
+        let receivers = join_all(thousand).await;
         assert!(receivers.iter().all(|receivers| *receivers == Ok(2)));
     }
     eventually("what does not fit is counted", LIMIT, || {
@@ -458,12 +460,25 @@ async fn closing_answers_what_is_on_its_way_and_leaves_no_connection() {
         return;
     };
     let node = Node::connected(config(server.url())).await;
-    let on_their_way = (0..1_000).map(|_| node.publish("x"));
-    let (sent, ()) = tokio::join!(futures_util::future::join_all(on_their_way), node.bus.close());
+    // Some are on their way whenever it closes, and some begin just then.
+    let answered = Cell::new(0);
+    let publisher = async || {
+        loop {
+            match node.publish("x").await {
+                Ok(1) => answered.set(answered.get() + 1),
+                other => break other,
+            }
+        }
+    };
+    let closing = async {
+        eventually("publications are on their way", LIMIT, || answered.get() > 100).await;
+        node.bus.close().await;
+    };
+    let publishers = join_all((0..64).map(|_| publisher()));
+    let (ends, ()) = tokio::join!(publishers, closing);
     assert!(
-        sent.iter()
-            .all(|sent| matches!(sent, Ok(1) | Err(BusError::Disconnected))),
-        "{sent:?}"
+        ends.iter().all(|end| *end == Err(BusError::Disconnected)),
+        "{ends:?}"
     );
     assert_eq!(node.publish("closed").await, Err(BusError::Disconnected));
     assert_eq!(node.state(), BusState::Reconnecting);

@@ -21,7 +21,7 @@ use crate::local::Gap;
 use crate::wire::Frame;
 
 /// How many commands a client of fred takes; see [`super::IN_FLIGHT`].
-pub(super) const COMMAND_BUFFER: usize = 2 * super::IN_FLIGHT;
+pub(super) const COMMAND_BUFFER: usize = 2 * super::IN_FLIGHT as usize;
 
 /// How many probes in a row may stay away before the link counts as lost. After the first one everything is subscribed
 /// to again: it may be that alone.
@@ -174,8 +174,12 @@ impl Link<'_> {
     /// Ends the commands in good order: publications on their way are answered before, unless that takes too long.
     /// The subscriber runs meanwhile, because what this node publishes last comes to itself as well.
     async fn retire(&self) {
+        let work = async {
+            self.shared.retire_publisher().await;
+            self.commands.client.quit().await
+        };
         // Whether it went in good order is all the same: the connection is gone in a moment.
-        let _ = timeout(self.shared.config.command_timeout, self.commands.client.quit()).await;
+        let _ = timeout(self.shared.config.command_timeout, work).await;
     }
 
     /// Sends messages to ourselves in both ways that there are, and waits for the second: it cannot overtake the first.
