@@ -261,6 +261,8 @@ async fn a_forbidden_room_does_not_keep_the_link_from_being_made() {
         return;
     };
     forbid(&server);
+    // So that there is no link before all are wanted.
+    server.signal("-STOP");
     let node = TestNode::starting(server.config_of("gate"));
     let early: Vec<_> = (0..50)
         .map(|number| format!("user:{number}"))
@@ -268,6 +270,7 @@ async fn a_forbidden_room_does_not_keep_the_link_from_being_made() {
         .map(|name| node.cluster.interests().enter(&room(&name)))
         .collect();
     assert!(early.iter().all(|entering| matches!(entering, Entering::Now(_))));
+    server.signal("-CONT");
     node.connected().await;
     node.cluster.publish(naming("user:49")).await.unwrap();
     eventually("the others are live", LIMIT, || {

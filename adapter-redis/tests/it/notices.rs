@@ -7,6 +7,8 @@ mod window;
 use std::time::Duration;
 
 use adapter_redis::{Announcement, Announcer, Notices, NoticesConfig, RedisConfig, SessionAbout};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -272,7 +274,7 @@ async fn a_node_that_was_cut_off_announces_its_sessions_anew() {
     let _other = Noticing::start(server.config()).await;
     node.connect(300);
     written(&server, "all are announced", |read| read.connects() == 300).await;
-    switch.cut();
+    switch.cut().await;
     // One goes and one comes while nobody can be told.
     node.sessions[0].end("transport_close");
     node.connect(1);
@@ -365,7 +367,7 @@ async fn who_is_back_first_gives_the_others_time() {
     late.connect(3);
     written(&server, "all are announced", |read| read.connects() == 3).await;
     server.signal("-STOP");
-    switch.cut();
+    switch.cut().await;
     sleep(LEASE * 2).await;
     server.signal("-CONT");
     first.connect(1);
@@ -525,8 +527,10 @@ impl Switch {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    fn cut(&self) {
-        self.open.lock().unwrap().abort_all();
+    /// Nothing passes any more when this is done.
+    async fn cut(&self) {
+        let mut open = std::mem::take(&mut *self.open.lock().unwrap());
+        open.shutdown().await;
     }
 
     async fn join(&self) {
@@ -539,13 +543,17 @@ impl Switch {
             sleep(Duration::from_millis(10)).await;
         };
         self.open.lock().unwrap().spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut here, _)) = listener.accept().await {
-                connections.spawn(async move {
-                    if let Ok(mut there) = TcpStream::connect(("127.0.0.1", to)).await {
-                        let _ = copy_bidirectional(&mut here, &mut there).await;
-                    }
-                });
+            // All in one task: with its end all of them are closed.
+            let mut connections = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    Ok((mut here, _)) = listener.accept() => connections.push(async move {
+                        if let Ok(mut there) = TcpStream::connect(("127.0.0.1", to)).await {
+                            let _ = copy_bidirectional(&mut here, &mut there).await;
+                        }
+                    }),
+                    Some(()) = connections.next() => {}
+                }
             }
         });
     }
