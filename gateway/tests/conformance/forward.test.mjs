@@ -280,7 +280,7 @@ describe("forward", () => {
       for (const ack of await Promise.all(waiting)) assert.equal(ack.retry, true, JSON.stringify(ack));
       await redis.start();
       await connectedAll(nodes);
-      redis.freeze();
+      await redis.freeze();
       const frozen = await Promise.all([client.ask("ask", 1), client.ask("tell", 1)]);
       redis.thaw();
       for (const ack of frozen) assert.deepEqual([ack.ok, ack.retry], [false, true], JSON.stringify(ack));

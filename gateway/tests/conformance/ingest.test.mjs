@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { connectedAll, formed } from "./support/cluster.mjs";
+import { connectedAll, disconnectedAll, formed } from "./support/cluster.mjs";
 import { FEED } from "./support/crm.mjs";
 import { stage } from "./support/stage.mjs";
 import { token } from "./support/token.mjs";
@@ -139,22 +139,26 @@ describe("streams of backends", () => {
     await connectedAll(nodes);
   });
 
-  test("nothing is lost when Redis is away for a while with what it holds", async () => {
-    const one = await connect(0, "t-a");
+  test("each is published once when Redis is away for a while with what it holds", async () => {
+    const listeners = [await connect(0, "t-a"), await connect(1, "t-a")];
     await feed({ type: "before", tenantId: "t-a", data: 1 });
-    await one.next("before");
-    redis.freeze();
+    for (const one of listeners) await one.next("before");
+    const gaps = () => Promise.all(nodes.map((node) => node.ops.metric("roomcast_gaps_total", { scope: "all" })));
+    const before = await gaps();
+    await redis.freeze();
     // Written into the connection, and answered when Redis is there again.
     const appended = Promise.all([...Array(50).keys()].map((n) => feed({ type: "n", tenantId: "t-a", data: n })));
-    await until("the nodes miss it", async () => (await nodes[0].ops.stats()).bus.state !== "connected", { within: 20_000 });
+    await disconnectedAll(nodes);
     redis.thaw();
     await appended;
-    await until("all have arrived", () => one.count("n") >= 50, { within: 20_000 });
+    // Who publishes has a link, and hears itself. The other node may be back later: then they are in its gap.
+    await until("all have arrived", () => listeners.some((one) => one.count("n") >= 50), { within: 20_000 });
     await connectedAll(nodes);
     await nothingInHand(FEED);
-    const heard = one.inbox.filter(({ event }) => event === "n").map(({ args }) => args[0]);
-    assert.deepEqual([...new Set(heard)].sort((a, b) => a - b), [...Array(50).keys()]);
-    assert.equal(heard.length, 50, "and none doubled");
+    const heard = listeners.map((one) => one.inbox.filter(({ event }) => event === "n").map(({ args }) => args[0]));
+    assert.ok(heard.some((all) => new Set(all).size === 50), JSON.stringify(heard));
+    for (const all of heard) assert.equal(all.length, new Set(all).size, "none doubled");
+    (await gaps()).forEach((count, n) => assert.ok(count > before[n], "it is known that events may be missing"));
   });
 
   test("another policy begins and ends streams without a restart", async () => {

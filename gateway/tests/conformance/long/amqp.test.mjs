@@ -59,7 +59,7 @@ describe(`a queue of RabbitMQ, ${ROUNDS} rounds of trouble`, () => {
         await rabbit.start();
       },
       async () => {
-        rabbit.freeze();
+        await rabbit.freeze();
         await consuming(0);
         // Connections that a silent broker accepts cost nothing lasting.
         const tried = () => stays.log.split("did not answer in time").length;

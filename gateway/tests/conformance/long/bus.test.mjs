@@ -82,7 +82,7 @@ const TROUBLE = {
     await node.start({ answers: "/livez" });
   },
   "Redis hangs": async (redis) => {
-    redis.freeze();
+    await redis.freeze();
     await pace(2000);
     redis.thaw();
   },

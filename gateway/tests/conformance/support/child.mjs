@@ -1,8 +1,9 @@
 // One child process: its output, its end. Nothing outlives the test process that started it.
 
 import { spawn } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
 import { keepSecretsOfChild, outputOf } from "./output.mjs";
-import { SOON, within } from "./until.mjs";
+import { SOON, until, within } from "./until.mjs";
 
 const running = new Set();
 
@@ -48,6 +49,16 @@ export class Child {
     if (!this.ended) this.process.kill(name);
   }
 
+  /** Connected but silent, as a hung machine is. Its threads go on for a moment after the signal: waits until none does. */
+  async freeze() {
+    this.signal("SIGSTOP");
+    await until(`${this.name} (pid ${this.pid}) stands still`, () => this.ended || threads(this.pid).every((state) => state === "T"), { every: 1 });
+  }
+
+  thaw() {
+    this.signal("SIGCONT");
+  }
+
   /** Sends the signal and waits for the end. Says how it ended; calling it again says the same. */
   async end(signal = "SIGTERM", limit = SOON) {
     this.signal(signal);
@@ -63,6 +74,15 @@ export class Child {
   tail(lines = 40) {
     return this.output.split("\n").slice(-lines).join("\n");
   }
+}
+
+/** The state of each thread of a process, as `ps` shows it. */
+function threads(pid) {
+  const tasks = `/proc/${pid}/task`;
+  return readdirSync(tasks).map((task) => {
+    const stat = readFileSync(`${tasks}/${task}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2)[0]; // behind the name, which may hold anything
+  });
 }
 
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));

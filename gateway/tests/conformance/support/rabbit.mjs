@@ -97,11 +97,11 @@ export class Rabbit {
 
   /** Connected but silent, as a hung machine is. */
   freeze() {
-    this.child.signal("SIGSTOP");
+    return this.child.freeze();
   }
 
   thaw() {
-    this.child.signal("SIGCONT");
+    this.child.thaw();
   }
 
   async connect() {

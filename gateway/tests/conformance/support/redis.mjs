@@ -34,11 +34,11 @@ export class Redis {
 
   /** Connected but silent, as a hung machine is. */
   freeze() {
-    this.child.signal("SIGSTOP");
+    return this.child.freeze();
   }
 
   thaw() {
-    this.child.signal("SIGCONT");
+    this.child.thaw();
   }
 
   /** `PUBLISH roomcast:publish <envelope>`, as a backend would. Returns how many nodes Redis gave it to. */
