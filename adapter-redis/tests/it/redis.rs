@@ -487,6 +487,29 @@ async fn closing_answers_what_is_on_its_way_and_leaves_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_when_redis_answers_nothing() {
+    let Some(server) = RedisServer::start(&[]).await else {
+        return;
+    };
+    let node = Node::connected(config(server.url())).await;
+    server.signal("-STOP");
+    // As many as may be on their way; those that begin when it is closing are not sent at all.
+    let publishers = join_all((0..8_192).map(|_| node.publish("x")));
+    let both = async { tokio::join!(publishers, node.bus.close()) };
+    let (ends, ()) = timeout(LIMIT, both).await.expect("it does not wait for ever");
+    assert!(
+        ends.contains(&Err(BusError::Timeout)),
+        "nobody knows what Redis did"
+    );
+    assert!(
+        ends.iter()
+            .all(|end| matches!(end, Err(BusError::Timeout | BusError::Disconnected))),
+        "{ends:?}"
+    );
+    assert_eq!(node.publish("closed").await, Err(BusError::Disconnected));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_the_bus_leaves_no_connection() {
     let Some(server) = RedisServer::start(&[]).await else {
         return;
